@@ -1,0 +1,3 @@
+"""The WingmanMatch server."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,98 @@
+"""What can go wrong, in the domain's words. Knows no gRPC.
+
+    DomainError
+    ├── InvalidArgument     the request is wrong whatever the state
+    ├── Unauthenticated     no valid credential
+    ├── PermissionDenied    a valid credential, but not for this
+    ├── NotFound            it does not exist, or not for this person
+    ├── FailedPrecondition  the request is wrong now
+    ├── Aborted             another change came first; repeat the whole step
+    ├── ResourceExhausted   a quota is used up until `retry_after`
+    ├── Unavailable         a dependency is away; the same call may succeed later
+    └── Unimplemented       this version does not do it
+
+`interceptors/errors.py` alone knows which gRPC status each becomes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One rule that one field breaks."""
+
+    field: str
+    rule: str
+    description: str
+
+
+class DomainError(Exception):
+    """A failure that the caller may be told about.
+
+    `reason` is the name of a value of `wingmanmatch.error.v1.ErrorReason` without its prefix. `message` and `metadata`
+    reach the caller: they carry ids, states and names of rules, and never a secret, an e-mail address or a place.
+    """
+
+    def __init__(self, reason: str, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+
+
+class InvalidArgument(DomainError):
+    """The request is wrong whatever the state; `violations` name each field and rule."""
+
+    def __init__(
+        self,
+        violations: Sequence[FieldViolation],
+        reason: str = "FIELD_INVALID",
+        message: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        described = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+        super().__init__(reason, message or described, metadata)
+        self.violations = tuple(violations)
+
+
+class Unauthenticated(DomainError):
+    """No valid credential came with the call."""
+
+
+class PermissionDenied(DomainError):
+    """The credential is valid, but not for this."""
+
+
+class NotFound(DomainError):
+    """It does not exist, or not for this person."""
+
+
+class FailedPrecondition(DomainError):
+    """The request is wrong in the present state."""
+
+
+class Aborted(DomainError):
+    """Another change came first; the caller repeats the whole step."""
+
+
+class _Temporary(DomainError):
+    """A failure that ends by itself; `retry_after` is in seconds, None where nobody knows."""
+
+    def __init__(
+        self, reason: str, message: str, metadata: Mapping[str, str] | None = None, *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(reason, message, metadata)
+        self.retry_after = retry_after
+
+
+class ResourceExhausted(_Temporary):
+    """A quota is used up."""
+
+
+class Unavailable(_Temporary):
+    """A dependency is away; the call changed nothing, or is safe to repeat with its request_id."""
+
+
+class Unimplemented(DomainError):
+    """This version of the server does not do it."""
