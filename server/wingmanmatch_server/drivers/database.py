@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from wingmanmatch_server import errors
 
+RETRY_AFTER = 1.0  # seconds after which a caller may try again when the database did not answer
 
 
 class Database(Protocol):
@@ -28,24 +29,34 @@ class Database(Protocol):
         """Return the seconds that a round trip takes. Raises errors.Unavailable."""
 
     async def listen(self, channel: str, callback: Callable[[], None]) -> Callable[[], Awaitable[None]] | None:
-        """Call `callback` on each NOTIFY of `channel`, and once after each reconnection.
+        """Call `callback` on each NOTIFY of `channel`, and once after each connection made, the first included.
 
         Return what ends it, or None where the transport cannot listen and the caller must poll.
         """
 
 
-def domain_error(sqlstate: str, message: str, detail: str | None, hint: str | None) -> errors.DomainError | None:
-    """Return the error that a function of ours raised, or None if the SQLSTATE is not one of ours.
+def unavailable() -> errors.Unavailable:
+    """Return the error of a call that the database did not answer."""
+    return errors.Unavailable("DATABASE_UNAVAILABLE", "the database does not answer", retry_after=RETRY_AFTER)
 
-    Functions raise class WM with the reason in DETAIL and the metadata, an object of strings, as JSON in HINT.
+
+def domain_error(
+    sqlstate: str, message: str, detail: str | None = None, hint: str | None = None
+) -> errors.DomainError | None:
+    """Return what an SQLSTATE means in the domain, or None if it can only be a defect of ours.
+
+    Our functions raise class WM with the reason in DETAIL and the metadata, an object of strings, as JSON in HINT.
     """
-    raise_as = _RAISED_AS.get(sqlstate)
-    return raise_as(detail or "INTERNAL", message, json.loads(hint or "{}")) if raise_as else None
+    if sqlstate.startswith(_AWAY):
+        return unavailable()
+    if sqlstate in _LOST_RACE:
+        return errors.Aborted("CONFLICT", "another change came first; repeat the call")
+    raised_as = _RAISED_AS.get(sqlstate)
+    return raised_as(detail or "INTERNAL", message, json.loads(hint or "{}")) if raised_as else None
 
 
 def _invalid(reason: str, message: str, metadata: Mapping[str, str]) -> errors.DomainError:
-    field = metadata.get("field", "")
-    violation = errors.FieldViolation(field, reason, message)
+    violation = errors.FieldViolation(metadata.get("field", ""), reason, message)
     return errors.InvalidArgument([violation], reason, message, metadata)
 
 
@@ -62,3 +73,6 @@ _RAISED_AS: dict[str, Callable[[str, str, Mapping[str, str]], errors.DomainError
     "WM412": errors.Aborted,
     "WM429": _exhausted,
 }
+# Classes of the PostgreSQL manual's appendix A: connection exception, insufficient resources, operator intervention.
+_AWAY = ("08", "53", "57")
+_LOST_RACE = ("40001", "40P01")

@@ -1,0 +1,42 @@
+"""Databases for tests: each a clone of one migrated template, so that a fresh one costs about 50 ms."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+
+TEMPLATE = "wingmanmatch_template"
+
+
+def with_database(dsn: str, name: str) -> str:
+    """Return `dsn` with another database's name."""
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+
+
+async def create_template(admin_dsn: str) -> None:
+    """Create the migrated database that the others are cloned from."""
+    await execute(admin_dsn, f"create database {TEMPLATE}")
+    await migrate(with_database(admin_dsn, TEMPLATE), read_migrations(), baseline=True)
+
+
+@asynccontextmanager
+async def fresh_database(admin_dsn: str) -> AsyncIterator[str]:
+    """Yield the superuser DSN of a new migrated database, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex}"
+    await execute(admin_dsn, f"create database {name} template {TEMPLATE}")
+    try:
+        yield with_database(admin_dsn, name)
+    finally:
+        await execute(admin_dsn, f"drop database {name} with (force)")
+
+
+async def execute(dsn: str, statement: str) -> None:
+    """Run one statement on a connection of its own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
