@@ -9,6 +9,7 @@
     ├── Aborted             another change came first; repeat the whole step
     ├── ResourceExhausted   a quota is used up until `retry_after`
     ├── Unavailable         a dependency is away; the same call may succeed later
+    ├── DeadlineExceeded    it took longer than it may
     └── Unimplemented       this version does not do it
 
 `interceptors/errors.py` alone knows which gRPC status each becomes.
@@ -92,6 +93,10 @@ class ResourceExhausted(_Temporary):
 
 class Unavailable(_Temporary):
     """A dependency is away; the call changed nothing, or is safe to repeat with its request_id."""
+
+
+class DeadlineExceeded(DomainError):
+    """The call took longer than it may."""
 
 
 class Unimplemented(DomainError):

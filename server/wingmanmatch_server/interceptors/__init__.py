@@ -1,0 +1,14 @@
+"""The edge: what happens to every RPC around the method that serves it.
+
+Outermost first, in the one order that `bootstrap.py` writes down:
+
+    observe   counts, times and logs the call, whatever becomes of it
+    errors    turns what was raised into a status; nothing else does
+    deadline  ends a call whose client set no deadline
+    identity  says who calls, and refuses who may not
+    throttle  charges the rate limit
+    circuit   refuses a call whose dependency is known to be away
+    validate  checks the request's fields
+
+Each is bound to each method once, at start-up, and returns the next function itself where it has nothing to do.
+"""

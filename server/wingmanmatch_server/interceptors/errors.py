@@ -1,0 +1,127 @@
+"""Turns what was raised into a status. Nothing else in the server ends a call with an error."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from wingmanmatch_server import errors
+from wingmanmatch_server.interceptors.chain import Call, ClientGone, Proceed, decoded
+from wingmanmatch_server.interceptors.policy import Method
+
+log = structlog.get_logger(__name__)
+
+DOMAIN = "wingmanmatch.dev"
+# Trailers above 8 KiB may be refused by the client's HTTP/2.
+MAX_VIOLATIONS = 20
+CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Aborted: grpc.StatusCode.ABORTED,
+    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+}
+
+
+class Errors:
+    """Answers a raised error with its status and `google.rpc` details, and any other with an opaque id."""
+
+    def __init__(self, make_error_id: Callable[[], str]) -> None:
+        """`make_error_id` returns what joins an INTERNAL answer to the line in the log that says more."""
+        self._make_error_id = make_error_id
+
+    def bind(self, method: Method, proceed: Proceed) -> Proceed:
+        """See `Interceptor.bind`."""
+
+        async def answer(request: Any, call: Call) -> Any:
+            try:
+                return await proceed(decoded(request), call)
+            except errors.DomainError as error:
+                _refuse(call, CODES[type(error)], error.reason, error.message, details_of(error))
+                return None
+            except asyncio.CancelledError as error:
+                if not _ended_by_client(call):
+                    # Something inside leaked it. Passed on, the client would get no status at all.
+                    self._internal(method, call, error)
+                    return None
+                raise
+            except ClientGone:
+                _end(call, grpc.StatusCode.CANCELLED, "CANCELLED")
+                return None
+            except Exception as error:  # noqa: BLE001 - the text of an unforeseen error must not reach the client
+                self._internal(method, call, error)
+                return None
+
+        return answer
+
+    def _internal(self, method: Method, call: Call, error: BaseException) -> None:
+        error_id = self._make_error_id()
+        log.error("rpc_failed", method=method.path, error_id=error_id, exc_info=error)
+        info = _error_info("INTERNAL", {"error_id": error_id})
+        _refuse(call, grpc.StatusCode.INTERNAL, "INTERNAL", f"internal error {error_id}", [info])
+
+
+def _ended_by_client(call: Call) -> bool:
+    """Note which way the client ended the call; return False if it did not."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return False
+    overdue = call.context.time_remaining() == 0
+    code = grpc.StatusCode.DEADLINE_EXCEEDED if overdue else grpc.StatusCode.CANCELLED
+    _end(call, code, code.name)
+    return True
+
+
+def details_of(error: errors.DomainError) -> list[Message]:
+    """Return the `google.rpc` details that tell `error` to programs."""
+    details: list[Message] = [_error_info(error.reason, error.metadata)]
+    if isinstance(error, errors.InvalidArgument) and error.violations:
+        details.append(_bad_request(error.violations))
+    if isinstance(error, errors.ResourceExhausted | errors.Unavailable) and error.retry_after is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return details
+
+
+def _error_info(reason: str, metadata: dict[str, str]) -> Message:
+    info: Message = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+    return info
+
+
+def _bad_request(violations: Sequence[errors.FieldViolation]) -> Message:
+    named = [
+        error_details_pb2.BadRequest.FieldViolation(
+            field=violation.field, reason=violation.rule, description=violation.description
+        )
+        for violation in violations[:MAX_VIOLATIONS]
+    ]
+    request: Message = error_details_pb2.BadRequest(field_violations=named)
+    return request
+
+
+def _refuse(call: Call, code: grpc.StatusCode, reason: str, message: str, details: Sequence[Message]) -> None:
+    packed = []
+    for detail in details:
+        packed.append(AnyMessage())
+        packed[-1].Pack(detail)
+    status = status_pb2.Status(code=code.value[0], message=message, details=packed)
+    call.context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    call.context.set_details(message)
+    _end(call, code, reason)
+
+
+def _end(call: Call, code: grpc.StatusCode, reason: str) -> None:
+    call.code, call.reason = code, reason
+    call.context.set_code(code)

@@ -1,0 +1,197 @@
+"""MatchingService: translates between the wire and the store."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
+from wingmanmatch_server import errors
+from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.paging import last_id_of, page_token
+
+DEFAULT_RADIUS_MILES = 25.0
+DEFAULT_CANDIDATES = 10
+DEFAULT_MATCHES = 20
+MAX_PAGE_SIZE = 100
+
+
+class MatchingService:
+    """Each method is the RPC of its name; `matching_service.proto` has the contract."""
+
+    def __init__(self, store: MatchingStore, time_zones: Collection[str]) -> None:
+        """`time_zones` are the names of the IANA zones that a profile may have."""
+        self._store = store
+        self._time_zones = time_zones
+
+    async def upsert_profile(
+        self, request: matching_service_pb2.UpsertProfileRequest, _call: Call
+    ) -> matching_service_pb2.UpsertProfileResponse:
+        """Create or replace a profile."""
+        self._check_time_zone(request.profile.time_zone)
+        answer = await self._store.upsert_profile(_profile_fields(request.profile), request_id=request.request_id or None)
+        return matching_service_pb2.UpsertProfileResponse(profile=_profile(answer["profile"]))
+
+    async def get_profile(
+        self, request: matching_service_pb2.GetProfileRequest, _call: Call
+    ) -> matching_service_pb2.GetProfileResponse:
+        """Return a profile."""
+        answer = await self._store.get_profile(request.user_id)
+        return matching_service_pb2.GetProfileResponse(profile=_profile(answer["profile"]))
+
+    async def list_candidates(
+        self, request: matching_service_pb2.ListCandidatesRequest, _call: Call
+    ) -> matching_service_pb2.ListCandidatesResponse:
+        """List whom a person could invite."""
+        radius = _radius(request)
+        answer = await self._store.list_candidates(
+            request.user_id,
+            radius_miles=radius,
+            page_size=_page_size(request.page_size, DEFAULT_CANDIDATES),
+            after=last_id_of(request.page_token, request.user_id, radius),
+        )
+        return matching_service_pb2.ListCandidatesResponse(
+            candidates=[_candidate(candidate) for candidate in answer["candidates"]],
+            next_page_token=page_token(answer["next_after"], request.user_id, radius),
+        )
+
+    async def request_match(
+        self, request: matching_service_pb2.RequestMatchRequest, _call: Call
+    ) -> matching_service_pb2.RequestMatchResponse:
+        """Invite a person."""
+        answer = await self._store.request_match(
+            request.user_id,
+            candidate_user_id=request.candidate_user_id or None,
+            radius_miles=_radius(request),
+            venue_suggestion=request.venue_suggestion,
+            message=request.message,
+            request_id=request.request_id or None,
+        )
+        return matching_service_pb2.RequestMatchResponse(
+            match=_match(answer["match"]), candidate=_candidate(answer["candidate"])
+        )
+
+    async def respond_to_match(
+        self, request: matching_service_pb2.RespondToMatchRequest, _call: Call
+    ) -> matching_service_pb2.RespondToMatchResponse:
+        """Accept or decline an invitation."""
+        answer = await self._store.respond_to_match(
+            request.match_id,
+            request.user_id,
+            response=matching_pb2.MatchResponse.Name(request.response).removeprefix("MATCH_RESPONSE_"),
+            find_next=request.find_next,
+            request_id=request.request_id or None,
+        )
+        return matching_service_pb2.RespondToMatchResponse(
+            match=_match(answer["match"]),
+            next_match=_match(answer["next_match"]) if answer["next_match"] else None,
+            next_candidate=_candidate(answer["next_candidate"]) if answer["next_candidate"] else None,
+        )
+
+    async def cancel_match(
+        self, request: matching_service_pb2.CancelMatchRequest, _call: Call
+    ) -> matching_service_pb2.CancelMatchResponse:
+        """Withdraw an invitation."""
+        answer = await self._store.cancel_match(request.match_id, request.user_id, request_id=request.request_id or None)
+        return matching_service_pb2.CancelMatchResponse(match=_match(answer["match"]))
+
+    async def get_match(
+        self, request: matching_service_pb2.GetMatchRequest, _call: Call
+    ) -> matching_service_pb2.GetMatchResponse:
+        """Return a match."""
+        answer = await self._store.get_match(request.match_id, request.user_id)
+        return matching_service_pb2.GetMatchResponse(match=_match(answer["match"]))
+
+    async def list_matches(
+        self, request: matching_service_pb2.ListMatchesRequest, _call: Call
+    ) -> matching_service_pb2.ListMatchesResponse:
+        """List a person's matches."""
+        states = sorted(matching_pb2.MatchState.Name(state).removeprefix("MATCH_STATE_") for state in request.states)
+        answer = await self._store.list_matches(
+            request.user_id,
+            states=states or None,
+            page_size=_page_size(request.page_size, DEFAULT_MATCHES),
+            after=last_id_of(request.page_token, request.user_id, states),
+        )
+        return matching_service_pb2.ListMatchesResponse(
+            matches=[_match(match) for match in answer["matches"]],
+            next_page_token=page_token(answer["next_after"], request.user_id, states),
+        )
+
+    def _check_time_zone(self, name: str) -> None:
+        if name and name not in self._time_zones:
+            violation = errors.FieldViolation("profile.time_zone", "time_zone.iana", "must name an IANA time zone")
+            raise errors.InvalidArgument([violation])
+
+
+def _radius(request: matching_service_pb2.ListCandidatesRequest | matching_service_pb2.RequestMatchRequest) -> float:
+    return request.radius_miles if request.HasField("radius_miles") else DEFAULT_RADIUS_MILES
+
+
+def _page_size(asked: int, default: int) -> int:
+    return min(asked or default, MAX_PAGE_SIZE)
+
+
+def _profile_fields(profile: matching_pb2.Profile) -> dict[str, Any]:
+    """Return what upsert_profile stores; what is unset is left out, so that its SQL default or stored value holds."""
+    fields: dict[str, Any] = {
+        name: getattr(profile, name)
+        for name in (
+            *("user_id", "email", "first_name", "last_name", "bio", "photo_url", "city"),
+            *("max_travel_miles", "time_zone", "locale"),
+        )
+    }
+    fields["experience_level"] = _level(profile.experience_level)
+    fields["confidence_archetype"] = _archetype(profile.confidence_archetype)
+    if profile.location_privacy:
+        privacy = matching_pb2.LocationPrivacy.Name(profile.location_privacy)
+        fields["location_privacy"] = privacy.removeprefix("LOCATION_PRIVACY_")
+    if profile.HasField("location"):
+        fields["location"] = {"latitude": profile.location.latitude, "longitude": profile.location.longitude}
+    if profile.HasField("active"):
+        fields["active"] = profile.active
+    return fields
+
+
+def _level(value: matching_pb2.ExperienceLevel.ValueType) -> str:
+    return matching_pb2.ExperienceLevel.Name(value).removeprefix("EXPERIENCE_LEVEL_")
+
+
+def _archetype(value: matching_pb2.ConfidenceArchetype.ValueType) -> str:
+    return matching_pb2.ConfidenceArchetype.Name(value).removeprefix("CONFIDENCE_ARCHETYPE_")
+
+
+def _profile(row: dict[str, Any]) -> matching_pb2.Profile:
+    return matching_pb2.Profile(
+        **{
+            **row,
+            "experience_level": f"EXPERIENCE_LEVEL_{row['experience_level']}",
+            "confidence_archetype": f"CONFIDENCE_ARCHETYPE_{row['confidence_archetype']}",
+            "location_privacy": f"LOCATION_PRIVACY_{row['location_privacy']}",
+            "create_time": datetime.fromisoformat(row["create_time"]),
+            "update_time": datetime.fromisoformat(row["update_time"]),
+        }
+    )
+
+
+def _candidate(row: dict[str, Any]) -> matching_pb2.Candidate:
+    return matching_pb2.Candidate(
+        **{
+            **row,
+            "experience_level": f"EXPERIENCE_LEVEL_{row['experience_level']}",
+            "confidence_archetype": f"CONFIDENCE_ARCHETYPE_{row['confidence_archetype']}",
+        }
+    )
+
+
+def _match(row: dict[str, Any]) -> matching_pb2.Match:
+    respond_time = row["respond_time"]
+    return matching_pb2.Match(
+        **{
+            **row,
+            "state": f"MATCH_STATE_{row['state']}",
+            "create_time": datetime.fromisoformat(row["create_time"]),
+            "respond_time": datetime.fromisoformat(respond_time) if respond_time else None,
+            "expire_time": datetime.fromisoformat(row["expire_time"]),
+        }
+    )
