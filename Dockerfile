@@ -1,0 +1,23 @@
+# The first stage has a compiler's worth of tools; the second only what runs.
+FROM python:3.11-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/wingmanmatch
+COPY requirements/server.txt requirements/server.txt
+RUN /opt/wingmanmatch/bin/pip install --no-cache-dir --require-hashes -r requirements/server.txt
+COPY . .
+RUN /opt/wingmanmatch/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.11-slim
+RUN useradd --create-home --uid 10001 wingman && install -d -o wingman -m 0700 /var/lib/wingmanmatch
+COPY --from=build /opt/wingmanmatch /opt/wingmanmatch
+USER wingman
+WORKDIR /var/lib/wingmanmatch
+ENV PATH=/opt/wingmanmatch/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    DATA_DIR=/var/lib/wingmanmatch/data \
+    LOG_FORMAT=json
+VOLUME /var/lib/wingmanmatch
+EXPOSE 50051 9464
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["wingmanmatch"]
+CMD ["serve"]

@@ -1,0 +1,65 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev serve demo test lint fmt gen bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/.server ## Make .venv with what the server needs
+
+install-dev: .venv/.dev ## Make .venv with what developing needs as well
+
+serve: .venv/.server ## Start the server with its own PostgreSQL and Valkey
+	@exec $(BIN)/wingmanmatch serve
+
+demo: .venv/.server ## Play a whole journey against the running server
+	@$(BIN)/wingmanmatch demo
+
+test: .venv/.dev ## Run all tests
+	$(BIN)/pytest
+
+lint: .venv/.dev ## Check style, types, who imports whom, and the protos
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PYTHONPATH=generated:server:clients/python $(BIN)/lint-imports --verbose
+	$(BIN)/python protos/lint.py
+
+fmt: .venv/.dev ## Rewrite the code in its proper form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/python protos/lint.py --fix
+
+gen: .venv/.dev ## Generate generated/ from protos/
+	$(BIN)/python protos/generate.py
+
+bench: .venv/.dev ## Run the benchmarks, each beside its limit
+	$(BIN)/python benchmarks/edge.py
+	$(BIN)/python benchmarks/matching.py
+
+lock: .venv/.dev ## Pin the newest allowed versions, with hashes
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra build $(LOCK) -o requirements/server.txt
+	$(BIN)/uv pip compile pyproject.toml --all-extras -c requirements/server.txt $(LOCK) -o requirements/dev.txt
+
+clean: ## Remove what can be made again; the server's data stay
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# No addresses in the lock: it installs from whichever registry a machine is set up to use.
+LOCK := --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv
+
+# What is installed is what is pinned; the project itself is linked, so that an edit needs no installation.
+.venv/.server: requirements/server.txt pyproject.toml | .venv/bin/pip
+	$(PIP) --require-hashes -r requirements/server.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements/dev.txt pyproject.toml | .venv/bin/pip
+	$(PIP) --require-hashes -r requirements/dev.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@ .venv/.server

@@ -1,0 +1,64 @@
+"""`wingmanmatch serve` after the engines were started: migrate, serve, and say what runs where."""
+
+import asyncio
+import sys
+import time
+
+import asyncpg
+import uvloop
+
+from wingmanmatch_server import __version__, errors
+from wingmanmatch_server.drivers.embedded import EmbeddedEngines
+from wingmanmatch_server.drivers.migrations import Migration, migrate, read_migrations
+from wingmanmatch_server.serving import AddressInUse, serve
+from wingmanmatch_server.settings import Settings
+from wingmanmatch_server.telemetry.logs import configure_logs
+
+
+def run(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
+    """Serve until stopped. Ends the process with a sentence if that cannot begin. `started` is monotonic seconds."""
+    configure_logs(settings.log_format, sys.stderr.buffer)
+    engines.wait()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(settings, engines, started))
+    except (AddressInUse, errors.Unavailable) as error:
+        sys.exit(f"wingmanmatch {__version__}: {error}")
+    except (asyncpg.PostgresError, OSError) as error:
+        sys.exit(f"wingmanmatch {__version__}: DATABASE_URL cannot be used: {type(error).__name__}")
+
+
+async def _run(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
+    database_url = settings.database_url.get_secret_value() if settings.database_url else engines.postgres_dsn
+    applied = await migrate(database_url, read_migrations(), baseline=settings.supabase_url is None)
+    await serve(
+        settings,
+        database_url,
+        lambda: print(banner(settings, engines, applied, time.monotonic() - started), flush=True),
+    )
+
+
+def banner(settings: Settings, engines: EmbeddedEngines, applied: list[Migration], seconds: float) -> str:
+    """Return what a person reads once the server answers."""
+    data = settings.data_dir.absolute()
+    versions = engines.versions
+    migrated = f", {len(applied)} migrations applied" if applied else ""
+    postgres = f"{versions['PostgreSQL']} in {data / 'postgres'}" if not settings.database_url else "DATABASE_URL"
+    valkey = f"{versions['Valkey']} in {data / 'valkey'}" if not settings.redis_url else "REDIS_URL"
+    return "\n".join(
+        (
+            f"WingmanMatch {__version__}, {settings.environment.value}, ready in {seconds:.1f} s",
+            "",
+            f"  gRPC        {settings.grpc_listen}",
+            f"  metrics     http://{settings.http_listen}/metrics",
+            f"  PostgreSQL  {postgres}{migrated}",
+            f"  Valkey      {valkey}",
+            f"  mail        {data / 'outbox'}",
+            "",
+            "Next, in another terminal:",
+            f"  grpcurl -plaintext {settings.grpc_listen} list",
+            f"  {sys.argv[0]} demo",
+            "",
+            "Ctrl-C stops everything.",
+        )
+    )

@@ -1,0 +1,90 @@
+"""Binding, signals and the way a server stops."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from wingmanmatch_server.bootstrap import Application, open_application
+from wingmanmatch_server.settings import Settings
+from wingmanmatch_server.web import serve_web
+
+CHANNEL_OPTIONS = (
+    # Two servers would share one port silently, and connections could not be drained.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class AddressInUse(Exception):
+    """Something else listens on the address that a setting names."""
+
+    def __init__(self, setting: str, address: str) -> None:
+        super().__init__(f"{address} is taken by another program; stop it, or set {setting} to another address")
+
+
+async def serve(settings: Settings, database_url: str, announce: Callable[[], None]) -> None:
+    """Serve until a signal says stop; `announce` is called once the server answers.
+
+    SIGTERM drains first: health is NOT_SERVING for `drain_delay` seconds while calls are still served, so that load
+    balancers turn away in time. SIGINT, a person's Ctrl-C, does not wait for them. A second signal ends all waiting.
+    Raises AddressInUse and errors.Unavailable.
+    """
+    signals = _signals()
+    async with (
+        open_application(settings, database_url, sys.stderr.buffer) as application,
+        _web(settings, application),
+        listening(application, settings.grpc_listen) as (server, _),
+    ):
+        announce()
+        received = await signals.get()
+        application.health.drain()
+        if received == signal.SIGTERM:
+            await _first(signals.get(), asyncio.sleep(settings.drain_delay))
+        await _first(signals.get(), server.stop(settings.shutdown_grace))
+
+
+@asynccontextmanager
+async def listening(application: Application, address: str) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
+    """Start a gRPC server on `address` and yield it with its port. Raises AddressInUse."""
+    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    server.add_generic_rpc_handlers(tuple(application.handlers))
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        raise AddressInUse("GRPC_LISTEN", address) from None
+    await server.start()
+    try:
+        yield server, port
+    finally:
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def _web(settings: Settings, application: Application) -> AsyncIterator[int]:
+    try:
+        async with serve_web(settings.http_listen, application.registry) as port:
+            yield port
+    except OSError:
+        raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None
+
+
+def _signals() -> "asyncio.Queue[int]":
+    """Return a queue of the stop signals that arrive from now on."""
+    received: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, received.put_nowait, number)
+    return received
+
+
+async def _first(*awaitables: Coroutine[Any, Any, object]) -> None:
+    """Wait for the first of `awaitables` and cancel the others."""
+    tasks = [asyncio.create_task(awaitable) for awaitable in awaitables]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
