@@ -5,6 +5,7 @@ import sys
 import time
 
 import asyncpg
+import typer
 import uvloop
 
 from wingmanmatch_server import __version__, errors
@@ -34,7 +35,7 @@ async def _run(settings: Settings, engines: EmbeddedEngines, started: float) -> 
     await serve(
         settings,
         database_url,
-        lambda: print(banner(settings, engines, applied, time.monotonic() - started), flush=True),
+        lambda: typer.echo(banner(settings, engines, applied, time.monotonic() - started)),
     )
 
 

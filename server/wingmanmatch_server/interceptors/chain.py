@@ -37,7 +37,7 @@ class Call:
 
     __slots__ = ("caller", "code", "context", "reason")
 
-    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def __init__(self, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         self.context = context
         self.caller = LOCAL
         self.code = grpc.StatusCode.OK
@@ -108,11 +108,11 @@ def _innermost(method: Method, behaviour: Callable[[Any, Call], Any]) -> Proceed
     return write_stream
 
 
-def _handler(method: Method, proceed: Proceed) -> grpc.RpcMethodHandler[Any, Any]:
-    async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+def _handler(method: Method, proceed: Proceed) -> "grpc.RpcMethodHandler[Any, Any]":
+    async def serve(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
         return await proceed(request, Call(context))
 
-    async def serve_stream(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    async def serve_stream(requests: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
         return await proceed(_decoded(requests), Call(context))
 
     make = _MAKE[method.client_streaming, method.server_streaming]
@@ -146,7 +146,7 @@ def _deserializer(message: type[Message]) -> Callable[[bytes], Message]:
     return deserialize
 
 
-_MAKE: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+_MAKE: dict[tuple[bool, bool], Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
     (True, False): grpc.stream_unary_rpc_method_handler,

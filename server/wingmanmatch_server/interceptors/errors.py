@@ -43,10 +43,11 @@ class Errors:
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         """See `Interceptor.bind`."""
+        expected = type(None) if method.server_streaming else method.response
 
         async def answer(request: Any, call: Call) -> Any:
             try:
-                return await proceed(decoded(request), call)
+                return _of_type(expected, await proceed(decoded(request), call))
             except errors.DomainError as error:
                 _refuse(call, CODES[type(error)], error.reason, error.message, details_of(error))
                 return None
@@ -70,6 +71,13 @@ class Errors:
         log.error("rpc_failed", method=method.path, error_id=error_id, exc_info=error)
         info = _error_info("INTERNAL", {"error_id": error_id})
         _refuse(call, grpc.StatusCode.INTERNAL, "INTERNAL", f"internal error {error_id}", [info])
+
+
+def _of_type(expected: type, response: Any) -> Any:
+    """Return the response. Raises TypeError for any other message, which grpc.aio would send as it is."""
+    if response.__class__ is not expected:
+        raise TypeError(f"returned {type(response).__name__} for {expected.__name__}")
+    return response
 
 
 def _ended_by_client(call: Call) -> bool:

@@ -9,7 +9,7 @@ from wingmanmatch_server.interceptors.chain import Call, Caller, Proceed
 from wingmanmatch_server.interceptors.policy import Method
 
 # Returns who calls `method`. Raises errors.Unauthenticated or errors.PermissionDenied.
-Authenticate = Callable[[Method, grpc.aio.ServicerContext[Any, Any]], Caller]
+Authenticate = Callable[[Method, "grpc.aio.ServicerContext[Any, Any]"], Caller]
 
 
 class Identity:

@@ -45,15 +45,11 @@ class Health:
         """Return what serves `grpc.health.v1.Health`."""
         request, response = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
         handlers = {
-            "Check": grpc.unary_unary_rpc_method_handler(
-                self._check, request.FromString, response.SerializeToString
-            ),
+            "Check": grpc.unary_unary_rpc_method_handler(self._check, request.FromString, response.SerializeToString),
             "List": grpc.unary_unary_rpc_method_handler(
                 self._list, health_pb2.HealthListRequest.FromString, health_pb2.HealthListResponse.SerializeToString
             ),
-            "Watch": grpc.unary_stream_rpc_method_handler(
-                self._watch, request.FromString, response.SerializeToString
-            ),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch, request.FromString, response.SerializeToString),
         }
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
@@ -61,19 +57,17 @@ class Health:
         for watcher in self._watchers:
             watcher.set()
 
-    async def _check(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    async def _check(self, request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
         status = self._statuses.get(request.service)
         if status is None:
             context.set_code(grpc.StatusCode.NOT_FOUND)
         return health_pb2.HealthCheckResponse(status=status)
 
-    async def _list(self, _request: Any, _context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        statuses = {
-            name: health_pb2.HealthCheckResponse(status=status) for name, status in self._statuses.items()
-        }
+    async def _list(self, _request: Any, _context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        statuses = {name: health_pb2.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
         return health_pb2.HealthListResponse(statuses=statuses)
 
-    async def _watch(self, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _watch(self, request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         changed, told = asyncio.Event(), None
         self._watchers.add(changed)
         try:
