@@ -31,8 +31,8 @@ class Person:
     """Someone in the story."""
 
     name: str
-    level: str
-    archetype: str
+    level: matching_pb2.ExperienceLevel.ValueType
+    archetype: matching_pb2.ConfidenceArchetype.ValueType
     miles_north: float
     user_id: str
 
@@ -66,9 +66,27 @@ async def _play(client: Client, outbox: Path, say: Say) -> None:
 
 def _people() -> tuple[Person, Person, Person]:
     return (
-        Person("Ada", "BEGINNER", "SCHOLAR", 0.0, str(uuid.uuid4())),
-        Person("Ben", "INTERMEDIATE", "NATURALIST", 1.2, str(uuid.uuid4())),
-        Person("Chloe", "BEGINNER", "GHOST", 6.5, str(uuid.uuid4())),
+        Person(
+            "Ada",
+            matching_pb2.EXPERIENCE_LEVEL_BEGINNER,
+            matching_pb2.CONFIDENCE_ARCHETYPE_SCHOLAR,
+            0.0,
+            str(uuid.uuid4()),
+        ),
+        Person(
+            "Ben",
+            matching_pb2.EXPERIENCE_LEVEL_INTERMEDIATE,
+            matching_pb2.CONFIDENCE_ARCHETYPE_NATURALIST,
+            1.2,
+            str(uuid.uuid4()),
+        ),
+        Person(
+            "Chloe",
+            matching_pb2.EXPERIENCE_LEVEL_BEGINNER,
+            matching_pb2.CONFIDENCE_ARCHETYPE_GHOST,
+            6.5,
+            str(uuid.uuid4()),
+        ),
     )
 
 
@@ -82,13 +100,14 @@ async def _move_in(client: Client, people: tuple[Person, ...], say: Say) -> None
             email=person.address,
             first_name=person.name,
             bio="Here for the demo.",
-            experience_level=f"EXPERIENCE_LEVEL_{person.level}",
-            confidence_archetype=f"CONFIDENCE_ARCHETYPE_{person.archetype}",
+            experience_level=person.level,
+            confidence_archetype=person.archetype,
             location={"latitude": latitude + person.miles_north / 69.0, "longitude": longitude},
         )
         request = matching_service_pb2.UpsertProfileRequest(profile=profile, request_id=str(uuid.uuid4()))
         await client.matching.UpsertProfile(request, timeout=TIMEOUT)
-        say(f"{person.name} joins ({person.level.lower()}, {person.archetype.lower()}).")
+        level = matching_pb2.ExperienceLevel.Name(person.level).removeprefix("EXPERIENCE_LEVEL_").lower()
+        say(f"{person.name} joins ({level}).")
 
 
 async def _look_around(client: Client, viewer: Person, people: tuple[Person, ...], say: Say) -> None:
@@ -148,7 +167,7 @@ async def _find_mail(outbox: Path, recipient: Person, say: Say) -> None:
     except TimeoutError:
         raise DemoFailed(f"no mail to {recipient.name} in {outbox}; is DATA_DIR the server's?") from None
     path, subject = found
-    say(f"  {recipient.name} gets a mail: {subject}\n    {path}")
+    say(f"  {recipient.name} gets a mail: {subject}\n    {path.absolute()}")
 
 
 def _mail_to(outbox: Path, address: str) -> tuple[Path, str] | None:

@@ -32,14 +32,22 @@ def run(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
 async def _run(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
     database_url = settings.database_url.get_secret_value() if settings.database_url else engines.postgres_dsn
     applied = await migrate(database_url, read_migrations(), baseline=settings.supabase_url is None)
-    await serve(
-        settings,
-        database_url,
-        lambda: typer.echo(banner(settings, engines, applied, time.monotonic() - started)),
-    )
+
+    def announce(grpc_address: str, http_address: str) -> None:
+        seconds = time.monotonic() - started
+        typer.echo(banner(settings, engines, applied, grpc_address, http_address, seconds))
+
+    await serve(settings, database_url, announce)
 
 
-def banner(settings: Settings, engines: EmbeddedEngines, applied: list[Migration], seconds: float) -> str:
+def banner(
+    settings: Settings,
+    engines: EmbeddedEngines,
+    applied: list[Migration],
+    grpc_address: str,
+    http_address: str,
+    seconds: float,
+) -> str:
     """Return what a person reads once the server answers."""
     data = settings.data_dir.absolute()
     versions = engines.versions
@@ -50,14 +58,14 @@ def banner(settings: Settings, engines: EmbeddedEngines, applied: list[Migration
         (
             f"WingmanMatch {__version__}, {settings.environment.value}, ready in {seconds:.1f} s",
             "",
-            f"  gRPC        {settings.grpc_listen}",
-            f"  metrics     http://{settings.http_listen}/metrics",
+            f"  gRPC        {grpc_address}",
+            f"  metrics     http://{http_address}/metrics",
             f"  PostgreSQL  {postgres}{migrated}",
             f"  Valkey      {valkey}",
             f"  mail        {data / 'outbox'}",
             "",
             "Next, in another terminal:",
-            f"  grpcurl -plaintext {settings.grpc_listen} list",
+            f"  grpcurl -plaintext {grpc_address} list",
             f"  {sys.argv[0]} demo",
             "",
             "Ctrl-C stops everything.",

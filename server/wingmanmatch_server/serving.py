@@ -19,6 +19,10 @@ CHANNEL_OPTIONS = (
 )
 
 
+# Takes the address of gRPC and that of HTTP, each HOST:PORT.
+Announce = Callable[[str, str], None]
+
+
 class AddressInUse(Exception):
     """Something else listens on the address that a setting names."""
 
@@ -26,8 +30,8 @@ class AddressInUse(Exception):
         super().__init__(f"{address} is taken by another program; stop it, or set {setting} to another address")
 
 
-async def serve(settings: Settings, database_url: str, announce: Callable[[], None]) -> None:
-    """Serve until a signal says stop; `announce` is called once the server answers.
+async def serve(settings: Settings, database_url: str, announce: Announce) -> None:
+    """Serve until a signal says stop; `announce` is called once the server answers, with its addresses.
 
     SIGTERM drains first: health is NOT_SERVING for `drain_delay` seconds while calls are still served, so that load
     balancers turn away in time. SIGINT, a person's Ctrl-C, does not wait for them. A second signal ends all waiting.
@@ -36,10 +40,10 @@ async def serve(settings: Settings, database_url: str, announce: Callable[[], No
     signals = _signals()
     async with (
         open_application(settings, database_url, sys.stderr.buffer) as application,
-        _web(settings, application),
-        listening(application, settings.grpc_listen) as (server, _),
+        _web(settings, application) as http_port,
+        listening(application, settings.grpc_listen) as (server, grpc_port),
     ):
-        announce()
+        announce(_with_port(settings.grpc_listen, grpc_port), _with_port(settings.http_listen, http_port))
         received = await signals.get()
         application.health.drain()
         if received == signal.SIGTERM:
@@ -70,6 +74,11 @@ async def _web(settings: Settings, application: Application) -> AsyncIterator[in
             yield port
     except OSError:
         raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None
+
+
+def _with_port(address: str, port: int) -> str:
+    """Return the address with the port that it got, for one that left the choice to the system by port 0."""
+    return f"{address.rpartition(':')[0]}:{port}"
 
 
 def _signals() -> "asyncio.Queue[int]":

@@ -1,9 +1,11 @@
 """The engines that the server brings along: PostgreSQL and Valkey under one data folder.
 
     DATA_DIR/postgres, valkey    the data
-    DATA_DIR/run                 the sockets, unless the path is too long for one
+    DATA_DIR/run                 the sockets, unless its path does not suit one
     DATA_DIR/log                 what the engines say
     DATA_DIR/lock                held by the process that runs the engines; each engine holds its own NAME.lock
+
+No engine listens on a TCP port.
 """
 
 import importlib.metadata
@@ -13,7 +15,6 @@ import os
 import platform
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ from wingmanmatch_server.drivers.embedded_process import (
     note_process,
     noted_process,
     own_folder,
+    owner_name,
     take_lock,
 )
 from wingmanmatch_server.drivers.embedded_valkey import Valkey
@@ -69,8 +71,8 @@ class EmbeddedEngines:
     run as `nobody`, with the added right to pass closed folders where the system can lend it (Linux).
 
     If this process is killed, on Linux the engines shut down by themselves. Elsewhere they stay until the next start
-    on the folder, which ends them first. On Linux the end of the *thread* that called `start` or `wait` counts as the
-    end of the process, hence both belong into the main thread.
+    on the folder, which ends them first. As the end of the *thread* that starts an engine counts as the end of the
+    process on Linux, `start` and `wait` raise RuntimeError outside the main thread.
     """
 
     def __init__(self, data_directory: Path, *, postgres: bool = True, valkey: bool = True) -> None:
@@ -93,8 +95,8 @@ class EmbeddedEngines:
 
         Raises DataDirectoryInUse, or EngineError if the folder or the programs are unusable; nothing runs then.
         """
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("the engines would end with this thread; start them in the main thread")
+        if self._lock is not None:
+            raise RuntimeError("the engines were started already")
         try:
             self._start()
         except OSError as error:
@@ -182,7 +184,8 @@ class EmbeddedEngines:
     def _socket_folder(self, account: Account) -> Path:
         self._remove_socket_folder()
         run = own_folder(self._folder / "run", account)
-        if len(os.fsencode(run / embedded_postgres.SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
+        # Clients of PostgreSQL take a comma for the end of a host's name.
+        if len(os.fsencode(run / embedded_postgres.SOCKET_NAME)) <= _LONGEST_SOCKET_PATH and "," not in str(run):
             return run
         folder = own_folder(Path(tempfile.mkdtemp(prefix="wingmanmatch-")), account)
         self._socket_link.symlink_to(folder)
@@ -206,8 +209,10 @@ class EmbeddedEngines:
 
     def _unusable(self, error: OSError) -> str:
         if isinstance(error, PermissionError):
-            owner = next(path.owner() for path in (self._folder, *self._folder.parents) if path.exists())
-            return f"{self._folder} cannot be used, it belongs to the user {owner}: choose another DATA_DIR."
+            existing = next(path for path in (self._folder, *self._folder.parents) if path.exists())
+            return (
+                f"{self._folder} cannot be used, {existing} belongs to {owner_name(existing)}: choose another DATA_DIR."
+            )
         return f"{self._folder} cannot be used: {error}"
 
 

@@ -68,7 +68,7 @@ class Postgres(Engine):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except OSError:
             return False
-        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        return lines[:1] == [str(self.pid)] and [line.strip() for line in lines[7:8]] == ["ready"]
 
     def _initialise(self) -> subprocess.Popen[bytes]:
         own_folder(self._unfinished, self.home.account)
@@ -89,7 +89,7 @@ class Postgres(Engine):
         return self._serve()
 
     def _serve(self) -> subprocess.Popen[bytes]:
-        # A list of folders: quoted, a comma or a space in the path is part of it.
+        # A list of folders: quoted, whatever the path holds is part of it.
         sockets = '"' + str(self.home.sockets).replace('"', '""') + '"'
         settings = {**_SETTINGS, "unix_socket_directories": sockets}
         options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]

@@ -5,8 +5,10 @@ import fcntl
 import os
 import pwd
 import signal
+import stat
 import subprocess
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -26,7 +28,7 @@ _CAP_DAC_READ_SEARCH = 2
 
 
 class EngineError(Exception):
-    """An engine cannot run. The text is for the user: one sentence, then the end of the engine's log if there is one."""
+    """An engine cannot run. The text is for the user: one sentence, then the end of the engine's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ def engine_account() -> Account:
 
 def closed_parent(path: Path) -> Path | None:
     """Return the uppermost parent of `path` that other users may not pass, or None if the way is open to all."""
-    return next((parent for parent in reversed(path.parents) if not parent.stat().st_mode & 0o001), None)
+    parents = reversed(path.resolve().parents)
+    return next((parent for parent in parents if not parent.stat().st_mode & stat.S_IXOTH), None)
 
 
 def may_lend_search() -> bool:
@@ -79,13 +82,21 @@ def may_lend_search() -> bool:
     return bool(int(permitted, 16) >> _CAP_DAC_READ_SEARCH & 1)
 
 
+def owner_name(path: Path) -> str:
+    """Return the name of the user whom `path` belongs to, or the number of one without a name."""
+    try:
+        return f"the user {path.owner()}"
+    except KeyError:
+        return f"user number {path.stat().st_uid}"
+
+
 def own_folder(path: Path, account: Account) -> Path:
     """Make the folder `path` unless it exists, private to `account`. Raises EngineError if it is another user's."""
     path.mkdir(mode=0o700, exist_ok=True)
     if path.stat().st_uid == os.geteuid() != account.uid and not any(path.iterdir()):
         os.chown(path, account.uid, account.gid)
     if path.stat().st_uid != account.uid:
-        raise EngineError(f"{path} belongs to the user {path.owner()}: run as that user or choose another DATA_DIR.")
+        raise EngineError(f"{path} belongs to {owner_name(path)}: run as that user or choose another DATA_DIR.")
     return path
 
 
@@ -150,7 +161,7 @@ class Engine(ABC):
         return self._process.pid
 
     def poll(self) -> bool:
-        """Do what can be done without waiting and return whether the server answers. Raises EngineError if it failed."""
+        """Go on as far as possible without waiting; return whether the server answers. Raises EngineError."""
         if self._lock is None and not self._begin():
             return False
         status = self._process.poll() if self._process else 0
@@ -162,7 +173,7 @@ class Engine(ABC):
         return False
 
     def failure(self, what: str) -> str:
-        """Return the sentence that `what` happened to this engine, and the last lines that it logged since our start."""
+        """Return the sentence that `what` happened to this engine, and the last lines it logged since our start."""
         try:
             with self.log.open("rb") as log:
                 log.seek(self._log_start)
@@ -174,7 +185,8 @@ class Engine(ABC):
     def overdue(self, timeout: float) -> str:
         """Return why the engine does not answer after `timeout` seconds."""
         if self._lock is None:
-            return f"An earlier {self.title} (process {noted_process(self._lock_path)}) still runs on {self.home.folder}."
+            earlier = noted_process(self._lock_path)
+            return f"An earlier {self.title} (process {earlier}) still runs on {self.home.folder}."
         return self.failure(f"did not answer within {timeout:g} s")
 
     def request_stop(self) -> None:
@@ -196,9 +208,11 @@ class Engine(ABC):
 
     def spawn(self, *arguments: str | Path, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start a process of this engine, in its own session so that the terminal's Ctrl-C does not reach it."""
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("an engine would end with this thread: start it in the main thread")
         try:
             with self.log.open("ab") as log:
-                return subprocess.Popen(
+                return subprocess.Popen(  # noqa: S603 - programs of the wheels, arguments of ours
                     arguments,
                     stdin=stdin,
                     stdout=log,
@@ -208,7 +222,8 @@ class Engine(ABC):
                     env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
                     start_new_session=True,
                     pass_fds=() if self._lock is None else (self._lock,),
-                    preexec_fn=_settle(self.home.account, self.shutdown_signal),
+                    # Only prctl and capset can tie the child to us; `start` runs before there are other threads.
+                    preexec_fn=_settle(self.home.account, self.shutdown_signal),  # noqa: PLW1509
                 )
         except (OSError, subprocess.SubprocessError) as error:
             raise EngineError(f"{self.title} cannot be started: {error}") from error
@@ -254,7 +269,7 @@ def _settle(account: Account, death_signal: signal.Signals) -> Callable[[], None
 
     def settle() -> None:
         if not account.is_ours:
-            _become(account, libc, lend_search)
+            _become(account, libc, lend_search=lend_search)
         if sys.platform == "linux":
             # After the change of account, which resets it.
             libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
@@ -264,7 +279,7 @@ def _settle(account: Account, death_signal: signal.Signals) -> Callable[[], None
     return settle
 
 
-def _become(account: Account, libc: ctypes.CDLL, lend_search: bool) -> None:
+def _become(account: Account, libc: ctypes.CDLL, *, lend_search: bool) -> None:
     if lend_search:
         libc.prctl(_PR_SET_KEEPCAPS, 1)
     os.setgroups([])

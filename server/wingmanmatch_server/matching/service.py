@@ -29,7 +29,9 @@ class MatchingService:
     ) -> matching_service_pb2.UpsertProfileResponse:
         """Create or replace a profile."""
         self._check_time_zone(request.profile.time_zone)
-        answer = await self._store.upsert_profile(_profile_fields(request.profile), request_id=request.request_id or None)
+        answer = await self._store.upsert_profile(
+            _profile_fields(request.profile), request_id=request.request_id or None
+        )
         return matching_service_pb2.UpsertProfileResponse(profile=_profile(answer["profile"]))
 
     async def get_profile(
@@ -92,7 +94,9 @@ class MatchingService:
         self, request: matching_service_pb2.CancelMatchRequest, _call: Call
     ) -> matching_service_pb2.CancelMatchResponse:
         """Withdraw an invitation."""
-        answer = await self._store.cancel_match(request.match_id, request.user_id, request_id=request.request_id or None)
+        answer = await self._store.cancel_match(
+            request.match_id, request.user_id, request_id=request.request_id or None
+        )
         return matching_service_pb2.CancelMatchResponse(match=_match(answer["match"]))
 
     async def get_match(
