@@ -8,6 +8,7 @@ Messages and stubs come from protoc as packaged in grpcio-tools, types from mypy
 """
 
 import filecmp
+import re
 import shutil
 import sys
 import tempfile
@@ -25,21 +26,24 @@ INCLUDES = (
     Path(latlng_pb2.__file__).parents[2],  # google/api, google/rpc, google/type
 )
 MESSAGES = ("--python_out={0}", "--mypy_out=quiet:{0}")
+SERVICE = re.compile(r"^service \w+ \{$", re.MULTILINE)
 # mypy-protobuf reads `only_async`, whatever its README calls the option.
 STUBS = ("--grpc_python_out={0}", "--mypy_grpc_out=only_async,quiet:{0}")
+# Beside this Python, wherever PATH leads.
+PLUGINS = [f"--plugin={Path(sys.executable).parent / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
 
 
 def generate(target: Path) -> None:
     """Write messages, stubs and their types for every proto below this folder to `target`."""
     sources = sorted(path.relative_to(PROTOS).as_posix() for path in PROTOS.rglob("*.proto"))
     run_protoc(target, MESSAGES, sources)
-    run_protoc(target, STUBS, [source for source in sources if source.endswith("_service.proto")])
+    run_protoc(target, STUBS, [source for source in sources if SERVICE.search((PROTOS / source).read_text("utf-8"))])
     (target / "wingmanmatch" / "py.typed").touch()
 
 
 def run_protoc(target: Path, outputs: tuple[str, ...], sources: list[str]) -> None:
     """Run one protoc over `sources`; raise SystemExit if it refuses them."""
-    options = [f"-I{include}" for include in INCLUDES] + [output.format(target) for output in outputs]
+    options = [f"-I{include}" for include in INCLUDES] + PLUGINS + [output.format(target) for output in outputs]
     if protoc.main(["protoc", *options, *sources]):
         raise SystemExit("protoc refused the protos")
 

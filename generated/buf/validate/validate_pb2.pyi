@@ -735,6 +735,7 @@ class TimestampRules(_message.Message):
     GT_FIELD_NUMBER: _builtins.int
     GTE_FIELD_NUMBER: _builtins.int
     GT_NOW_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
     lt_now: _builtins.bool
     """Before now."""
     gt_now: _builtins.bool
@@ -755,6 +756,10 @@ class TimestampRules(_message.Message):
     def gte(self) -> _timestamp_pb2.Timestamp:
         """Inclusive."""
 
+    @_builtins.property
+    def within(self) -> _duration_pb2.Duration:
+        """At most this far from now, in either direction."""
+
     def __init__(
         self,
         *,
@@ -764,10 +769,11 @@ class TimestampRules(_message.Message):
         gt: _timestamp_pb2.Timestamp | None = ...,
         gte: _timestamp_pb2.Timestamp | None = ...,
         gt_now: _builtins.bool | None = ...,
+        within: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["greater_than", b"greater_than", "gt", b"gt", "gt_now", b"gt_now", "gte", b"gte", "less_than", b"less_than", "lt", b"lt", "lt_now", b"lt_now", "lte", b"lte"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["greater_than", b"greater_than", "gt", b"gt", "gt_now", b"gt_now", "gte", b"gte", "less_than", b"less_than", "lt", b"lt", "lt_now", b"lt_now", "lte", b"lte", "within", b"within"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["greater_than", b"greater_than", "gt", b"gt", "gt_now", b"gt_now", "gte", b"gte", "less_than", b"less_than", "lt", b"lt", "lt_now", b"lt_now", "lte", b"lte"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["greater_than", b"greater_than", "gt", b"gt", "gt_now", b"gt_now", "gte", b"gte", "less_than", b"less_than", "lt", b"lt", "lt_now", b"lt_now", "lte", b"lte", "within", b"within"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_greater_than: _TypeAlias = _typing.Literal["gt", "gte", "gt_now"]  # noqa: Y015
     _WhichOneofArgType_greater_than: _TypeAlias = _typing.Literal["greater_than", b"greater_than"]  # noqa: Y015

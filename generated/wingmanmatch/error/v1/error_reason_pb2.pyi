@@ -94,6 +94,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The scheduled time has not come yet."""
     ERROR_REASON_MEETUP_TIME_PAST: _ErrorReason.ValueType  # 54
     """The scheduled time is not in the future."""
+    ERROR_REASON_MEETUP_STARTED: _ErrorReason.ValueType  # 55
+    """The scheduled time has come, so the meet-up can no longer be moved or cancelled."""
+    ERROR_REASON_MEETUP_ANSWERED: _ErrorReason.ValueType  # 56
+    """The person already said the opposite of this meet-up."""
     ERROR_REASON_CHALLENGE_NOT_FOUND: _ErrorReason.ValueType  # 60
     """No challenge with this id exists."""
     ERROR_REASON_CHALLENGE_IN_PROGRESS: _ErrorReason.ValueType  # 61
@@ -102,6 +106,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The started challenge expired before it was submitted."""
     ERROR_REASON_CHALLENGE_SUBMITTED: _ErrorReason.ValueType  # 63
     """The started challenge was submitted already."""
+    ERROR_REASON_USER_CHALLENGE_NOT_FOUND: _ErrorReason.ValueType  # 64
+    """The person has no started challenge with this id."""
+    ERROR_REASON_SHARE_LINK_NOT_FOUND: _ErrorReason.ValueType  # 65
+    """The share link is unknown, expired, revoked or forged; which of these is not told."""
     ERROR_REASON_NOTIFICATION_NOT_FOUND: _ErrorReason.ValueType  # 70
     """No notification with this id exists."""
     ERROR_REASON_NOTIFICATION_IN_FLIGHT: _ErrorReason.ValueType  # 71
@@ -208,6 +216,10 @@ ERROR_REASON_MEETUP_NOT_STARTED: ErrorReason.ValueType  # 53
 """The scheduled time has not come yet."""
 ERROR_REASON_MEETUP_TIME_PAST: ErrorReason.ValueType  # 54
 """The scheduled time is not in the future."""
+ERROR_REASON_MEETUP_STARTED: ErrorReason.ValueType  # 55
+"""The scheduled time has come, so the meet-up can no longer be moved or cancelled."""
+ERROR_REASON_MEETUP_ANSWERED: ErrorReason.ValueType  # 56
+"""The person already said the opposite of this meet-up."""
 ERROR_REASON_CHALLENGE_NOT_FOUND: ErrorReason.ValueType  # 60
 """No challenge with this id exists."""
 ERROR_REASON_CHALLENGE_IN_PROGRESS: ErrorReason.ValueType  # 61
@@ -216,6 +228,10 @@ ERROR_REASON_CHALLENGE_EXPIRED: ErrorReason.ValueType  # 62
 """The started challenge expired before it was submitted."""
 ERROR_REASON_CHALLENGE_SUBMITTED: ErrorReason.ValueType  # 63
 """The started challenge was submitted already."""
+ERROR_REASON_USER_CHALLENGE_NOT_FOUND: ErrorReason.ValueType  # 64
+"""The person has no started challenge with this id."""
+ERROR_REASON_SHARE_LINK_NOT_FOUND: ErrorReason.ValueType  # 65
+"""The share link is unknown, expired, revoked or forged; which of these is not told."""
 ERROR_REASON_NOTIFICATION_NOT_FOUND: ErrorReason.ValueType  # 70
 """No notification with this id exists."""
 ERROR_REASON_NOTIFICATION_IN_FLIGHT: ErrorReason.ValueType  # 71

@@ -175,6 +175,62 @@ MATCH_RESPONSE_DECLINE: MatchResponse.ValueType  # 2
 """No."""
 Global___MatchResponse: _TypeAlias = MatchResponse  # noqa: Y015
 
+class _ExportRecordKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExportRecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportRecordKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPORT_RECORD_KIND_UNSPECIFIED: _ExportRecordKind.ValueType  # 0
+    """Never sent."""
+    EXPORT_RECORD_KIND_PROFILE: _ExportRecordKind.ValueType  # 1
+    """The profile."""
+    EXPORT_RECORD_KIND_MATCH: _ExportRecordKind.ValueType  # 2
+    """A match."""
+    EXPORT_RECORD_KIND_BLOCK: _ExportRecordKind.ValueType  # 3
+    """A block of another person."""
+    EXPORT_RECORD_KIND_MEETUP: _ExportRecordKind.ValueType  # 4
+    """A meet-up."""
+    EXPORT_RECORD_KIND_USER_CHALLENGE: _ExportRecordKind.ValueType  # 5
+    """A challenge taken on."""
+    EXPORT_RECORD_KIND_SHARE_LINK: _ExportRecordKind.ValueType  # 6
+    """A share link."""
+    EXPORT_RECORD_KIND_NOTIFICATION: _ExportRecordKind.ValueType  # 7
+    """A mail."""
+    EXPORT_RECORD_KIND_NOTIFICATION_PREFERENCES: _ExportRecordKind.ValueType  # 8
+    """Preferences for mails."""
+    EXPORT_RECORD_KIND_SESSION: _ExportRecordKind.ValueType  # 9
+    """A user session."""
+    EXPORT_RECORD_KIND_CONVERSATION: _ExportRecordKind.ValueType  # 10
+    """A conversation with the coach."""
+
+class ExportRecordKind(_ExportRecordKind, metaclass=_ExportRecordKindEnumTypeWrapper):
+    """What a record of a person's data is about."""
+
+EXPORT_RECORD_KIND_UNSPECIFIED: ExportRecordKind.ValueType  # 0
+"""Never sent."""
+EXPORT_RECORD_KIND_PROFILE: ExportRecordKind.ValueType  # 1
+"""The profile."""
+EXPORT_RECORD_KIND_MATCH: ExportRecordKind.ValueType  # 2
+"""A match."""
+EXPORT_RECORD_KIND_BLOCK: ExportRecordKind.ValueType  # 3
+"""A block of another person."""
+EXPORT_RECORD_KIND_MEETUP: ExportRecordKind.ValueType  # 4
+"""A meet-up."""
+EXPORT_RECORD_KIND_USER_CHALLENGE: ExportRecordKind.ValueType  # 5
+"""A challenge taken on."""
+EXPORT_RECORD_KIND_SHARE_LINK: ExportRecordKind.ValueType  # 6
+"""A share link."""
+EXPORT_RECORD_KIND_NOTIFICATION: ExportRecordKind.ValueType  # 7
+"""A mail."""
+EXPORT_RECORD_KIND_NOTIFICATION_PREFERENCES: ExportRecordKind.ValueType  # 8
+"""Preferences for mails."""
+EXPORT_RECORD_KIND_SESSION: ExportRecordKind.ValueType  # 9
+"""A user session."""
+EXPORT_RECORD_KIND_CONVERSATION: ExportRecordKind.ValueType  # 10
+"""A conversation with the coach."""
+Global___ExportRecordKind: _TypeAlias = ExportRecordKind  # noqa: Y015
+
 class _ReputationBadge:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -542,3 +598,73 @@ class MatchEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatchEvent: _TypeAlias = MatchEvent  # noqa: Y015
+
+@_typing.final
+class ShareLink(_message.Message):
+    """A link that shows strangers what a person chose to share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Identifies the link to the person who made it."""
+    token: _builtins.str
+    """What the link ends in. Whoever has it can see what is shared."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the link was made."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the link ends by itself."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        token: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareLink: _TypeAlias = ShareLink  # noqa: Y015
+
+@_typing.final
+class SharedMatch(_message.Message):
+    """What a stranger who follows a link sees."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_NAME_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_ARCHETYPE_FIELD_NUMBER: _builtins.int
+    RESPOND_TIME_FIELD_NUMBER: _builtins.int
+    first_name: _builtins.str
+    """The first name of the person who shares. The other person is not shown."""
+    confidence_archetype: Global___ConfidenceArchetype.ValueType
+    """The sharing person's way of approaching others."""
+    @_builtins.property
+    def respond_time(self) -> _timestamp_pb2.Timestamp:
+        """When the match was accepted."""
+
+    def __init__(
+        self,
+        *,
+        first_name: _builtins.str = ...,
+        confidence_archetype: Global___ConfidenceArchetype.ValueType = ...,
+        respond_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["respond_time", b"respond_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence_archetype", b"confidence_archetype", "first_name", b"first_name", "respond_time", b"respond_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedMatch: _TypeAlias = SharedMatch  # noqa: Y015

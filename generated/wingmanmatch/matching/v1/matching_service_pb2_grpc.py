@@ -108,6 +108,26 @@ class MatchingServiceStub:
                 request_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.GetReputationRequest.SerializeToString,
                 response_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.GetReputationResponse.FromString,
                 _registered_method=True)
+        self.ExportProfile = channel.unary_stream(
+                '/wingmanmatch.matching.v1.MatchingService/ExportProfile',
+                request_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ExportProfileRequest.SerializeToString,
+                response_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ExportProfileResponse.FromString,
+                _registered_method=True)
+        self.ShareMatch = channel.unary_unary(
+                '/wingmanmatch.matching.v1.MatchingService/ShareMatch',
+                request_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ShareMatchRequest.SerializeToString,
+                response_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ShareMatchResponse.FromString,
+                _registered_method=True)
+        self.ResolveShareLink = channel.unary_unary(
+                '/wingmanmatch.matching.v1.MatchingService/ResolveShareLink',
+                request_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ResolveShareLinkRequest.SerializeToString,
+                response_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ResolveShareLinkResponse.FromString,
+                _registered_method=True)
+        self.RevokeShareLink = channel.unary_unary(
+                '/wingmanmatch.matching.v1.MatchingService/RevokeShareLink',
+                request_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.RevokeShareLinkRequest.SerializeToString,
+                response_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.RevokeShareLinkResponse.FromString,
+                _registered_method=True)
 
 
 class MatchingServiceServicer:
@@ -246,6 +266,44 @@ class MatchingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportProfile(self, request, context):
+        """Streams everything stored about a person, record by record, for the person to keep.
+
+        Records come kind by kind, the oldest of each first. What another person wrote or did is left out. Reasons:
+        PROFILE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShareMatch(self, request, context):
+        """Makes a link that shows strangers the first name of one of an accepted match's two people, and no other person.
+
+        Idempotent by `request_id`. Reasons: MATCH_NOT_FOUND, MATCH_NOT_ACCEPTED, FEATURE_DISABLED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveShareLink(self, request, context):
+        """Returns what a link shows. Needs no identity.
+
+        A link that is unknown, expired, revoked or forged is not found; which of these is not told. Reasons:
+        SHARE_LINK_NOT_FOUND, FEATURE_DISABLED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeShareLink(self, request, context):
+        """Ends a link before its time. Only the person who made it may.
+
+        Idempotent. Reasons: SHARE_LINK_NOT_FOUND, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MatchingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -318,6 +376,26 @@ def add_MatchingServiceServicer_to_server(servicer, server):
                     servicer.GetReputation,
                     request_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.GetReputationRequest.FromString,
                     response_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.GetReputationResponse.SerializeToString,
+            ),
+            'ExportProfile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportProfile,
+                    request_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ExportProfileRequest.FromString,
+                    response_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ExportProfileResponse.SerializeToString,
+            ),
+            'ShareMatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShareMatch,
+                    request_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ShareMatchRequest.FromString,
+                    response_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ShareMatchResponse.SerializeToString,
+            ),
+            'ResolveShareLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveShareLink,
+                    request_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ResolveShareLinkRequest.FromString,
+                    response_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ResolveShareLinkResponse.SerializeToString,
+            ),
+            'RevokeShareLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeShareLink,
+                    request_deserializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.RevokeShareLinkRequest.FromString,
+                    response_serializer=wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.RevokeShareLinkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -702,6 +780,114 @@ class MatchingService:
             '/wingmanmatch.matching.v1.MatchingService/GetReputation',
             wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.GetReputationRequest.SerializeToString,
             wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.GetReputationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/wingmanmatch.matching.v1.MatchingService/ExportProfile',
+            wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ExportProfileRequest.SerializeToString,
+            wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ExportProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShareMatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wingmanmatch.matching.v1.MatchingService/ShareMatch',
+            wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ShareMatchRequest.SerializeToString,
+            wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ShareMatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveShareLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wingmanmatch.matching.v1.MatchingService/ResolveShareLink',
+            wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ResolveShareLinkRequest.SerializeToString,
+            wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.ResolveShareLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeShareLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wingmanmatch.matching.v1.MatchingService/RevokeShareLink',
+            wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.RevokeShareLinkRequest.SerializeToString,
+            wingmanmatch_dot_matching_dot_v1_dot_matching__service__pb2.RevokeShareLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

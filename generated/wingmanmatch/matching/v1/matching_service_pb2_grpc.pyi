@@ -90,6 +90,28 @@ class MatchingServiceStub:
     """
     GetReputation: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetReputationRequest, _matching_service_pb2.GetReputationResponse]
     """Returns what others may know of a person's reliability. Reasons: PROFILE_NOT_FOUND."""
+    ExportProfile: _aio.UnaryStreamMultiCallable[_matching_service_pb2.ExportProfileRequest, _matching_service_pb2.ExportProfileResponse]
+    """Streams everything stored about a person, record by record, for the person to keep.
+
+    Records come kind by kind, the oldest of each first. What another person wrote or did is left out. Reasons:
+    PROFILE_NOT_FOUND.
+    """
+    ShareMatch: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.ShareMatchRequest, _matching_service_pb2.ShareMatchResponse]
+    """Makes a link that shows strangers the first name of one of an accepted match's two people, and no other person.
+
+    Idempotent by `request_id`. Reasons: MATCH_NOT_FOUND, MATCH_NOT_ACCEPTED, FEATURE_DISABLED, REQUEST_ID_REUSED.
+    """
+    ResolveShareLink: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.ResolveShareLinkRequest, _matching_service_pb2.ResolveShareLinkResponse]
+    """Returns what a link shows. Needs no identity.
+
+    A link that is unknown, expired, revoked or forged is not found; which of these is not told. Reasons:
+    SHARE_LINK_NOT_FOUND, FEATURE_DISABLED.
+    """
+    RevokeShareLink: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.RevokeShareLinkRequest, _matching_service_pb2.RevokeShareLinkResponse]
+    """Ends a link before its time. Only the person who made it may.
+
+    Idempotent. Reasons: SHARE_LINK_NOT_FOUND, REQUEST_ID_REUSED.
+    """
 
 class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Pairs people with a compatible person nearby.
@@ -251,5 +273,51 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_matching_service_pb2.GetReputationRequest, _abc.Awaitable[_matching_service_pb2.GetReputationResponse]],
     ) -> _abc.Awaitable[_matching_service_pb2.GetReputationResponse]:
         """Returns what others may know of a person's reliability. Reasons: PROFILE_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ExportProfile(
+        self,
+        request: _matching_service_pb2.ExportProfileRequest,
+        context: _aio.ServicerContext[_matching_service_pb2.ExportProfileRequest, _abc.AsyncIterator[_matching_service_pb2.ExportProfileResponse]],
+    ) -> _abc.AsyncIterator[_matching_service_pb2.ExportProfileResponse]:
+        """Streams everything stored about a person, record by record, for the person to keep.
+
+        Records come kind by kind, the oldest of each first. What another person wrote or did is left out. Reasons:
+        PROFILE_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ShareMatch(
+        self,
+        request: _matching_service_pb2.ShareMatchRequest,
+        context: _aio.ServicerContext[_matching_service_pb2.ShareMatchRequest, _abc.Awaitable[_matching_service_pb2.ShareMatchResponse]],
+    ) -> _abc.Awaitable[_matching_service_pb2.ShareMatchResponse]:
+        """Makes a link that shows strangers the first name of one of an accepted match's two people, and no other person.
+
+        Idempotent by `request_id`. Reasons: MATCH_NOT_FOUND, MATCH_NOT_ACCEPTED, FEATURE_DISABLED, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveShareLink(
+        self,
+        request: _matching_service_pb2.ResolveShareLinkRequest,
+        context: _aio.ServicerContext[_matching_service_pb2.ResolveShareLinkRequest, _abc.Awaitable[_matching_service_pb2.ResolveShareLinkResponse]],
+    ) -> _abc.Awaitable[_matching_service_pb2.ResolveShareLinkResponse]:
+        """Returns what a link shows. Needs no identity.
+
+        A link that is unknown, expired, revoked or forged is not found; which of these is not told. Reasons:
+        SHARE_LINK_NOT_FOUND, FEATURE_DISABLED.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeShareLink(
+        self,
+        request: _matching_service_pb2.RevokeShareLinkRequest,
+        context: _aio.ServicerContext[_matching_service_pb2.RevokeShareLinkRequest, _abc.Awaitable[_matching_service_pb2.RevokeShareLinkResponse]],
+    ) -> _abc.Awaitable[_matching_service_pb2.RevokeShareLinkResponse]:
+        """Ends a link before its time. Only the person who made it may.
+
+        Idempotent. Reasons: SHARE_LINK_NOT_FOUND, REQUEST_ID_REUSED.
+        """
 
 def add_MatchingServiceServicer_to_server(servicer: MatchingServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,1 @@
+"""How the server lives with dependencies that fail."""

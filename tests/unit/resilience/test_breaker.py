@@ -1,0 +1,192 @@
+"""The circuit breaker under a clock that the tests hold."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wingmanmatch_server import errors
+from wingmanmatch_server.resilience.breaker import Breaker, Limits, State
+
+AWAY = errors.Unavailable("DATABASE_UNAVAILABLE", "away")
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def make(threshold: int = 3, changes: list[Any] | None = None) -> tuple[Breaker, Clock]:
+    """Return a breaker of 30 s recovery and 10 s probe lease."""
+    clock = Clock()
+    note = (lambda _name, state: changes.append(state)) if changes is not None else (lambda _name, _state: None)
+    return Breaker("redis", Limits(threshold, 30.0, 10.0), clock, note), clock
+
+
+def call(breaker: Breaker, outcome: BaseException | None = None) -> bool:
+    """Make one call with an outcome; return whether it reached the dependency."""
+    try:
+        with breaker.guard():
+            if outcome:
+                raise outcome
+    except errors.Unavailable as error:
+        return error.reason != "CIRCUIT_OPEN"
+    except BaseException as error:
+        if error is not outcome:
+            raise
+    return True
+
+
+def opened(threshold: int = 3) -> tuple[Breaker, Clock]:
+    """Return a breaker that has just opened."""
+    breaker, clock = make(threshold)
+    for _ in range(threshold):
+        assert call(breaker, AWAY)
+    assert breaker.state is State.OPEN
+    return breaker, clock
+
+
+@pytest.mark.parametrize("failure", [AWAY, TimeoutError()])
+def test_failures_in_a_row_open_it(failure: Exception) -> None:
+    """The last of the failures opens it, and then calls are refused with the time that is left."""
+    breaker, clock = make(3)
+    assert [call(breaker, failure) for _ in range(3)] == [True] * 3
+    clock.now += 10
+    assert not call(breaker)
+    assert breaker.open_for() == 20
+    refusal = breaker.refusal()
+    assert (refusal.reason, refusal.metadata, refusal.retry_after) == ("CIRCUIT_OPEN", {"dependency": "redis"}, 20)
+
+
+def test_an_answer_in_between_starts_the_count_again() -> None:
+    """Only failures in a row count, and an error that the dependency answered with is an answer."""
+    breaker, _ = make(3)
+    for outcome in (AWAY, AWAY, errors.NotFound("X", "x"), AWAY, AWAY, ValueError(), AWAY, AWAY):
+        call(breaker, outcome)
+    assert (breaker.state, breaker.failure_count) == (State.CLOSED, 2)
+
+
+def test_cancelled_calls_count_as_nothing() -> None:
+    """A caller who gives up neither opens the breaker nor forgives a failure."""
+    breaker, _ = make(3)
+    for outcome in (AWAY, AWAY, *[asyncio.CancelledError()] * 5):
+        call(breaker, outcome)
+    assert (breaker.state, breaker.failure_count) == (State.CLOSED, 2)
+
+
+async def test_of_a_hundred_calls_at_half_open_one_passes() -> None:
+    """While the probe is under way nobody else reaches the dependency; its success lets everybody in."""
+    breaker, clock = opened()
+    clock.now += 30
+    answer, reached = asyncio.Event(), 0
+
+    async def probe() -> bool:
+        nonlocal reached
+        try:
+            with breaker.guard():
+                reached += 1
+                await answer.wait()
+        except errors.Unavailable:
+            return False
+        return True
+
+    callers = [asyncio.create_task(probe()) for _ in range(100)]
+    await asyncio.sleep(0)
+    answer.set()
+    passed = await asyncio.gather(*callers)
+    assert (reached, passed.count(True)) == (1, 1)
+    assert breaker.state is State.CLOSED
+
+
+def test_failed_probe_opens_it_again_at_once() -> None:
+    """One failure at half-open is enough for another full recovery time."""
+    breaker, clock = opened()
+    clock.now += 30
+    assert breaker.state is State.HALF_OPEN
+    assert call(breaker, AWAY)
+    assert breaker.open_for() == 30
+
+
+def test_cancelled_probe_frees_its_place() -> None:
+    """The next call after a cancelled probe is the probe."""
+    breaker, clock = opened()
+    clock.now += 30
+    assert call(breaker, asyncio.CancelledError())
+    assert call(breaker)
+    assert breaker.state is State.CLOSED
+
+
+def test_hung_probe_loses_its_place_to_the_lease() -> None:
+    """A probe that never ends keeps others out for its lease only, and what it finds afterwards is not believed."""
+    breaker, clock = opened()
+    clock.now += 30
+    hung = breaker.guard()
+    hung.__enter__()
+    clock.now += 9
+    assert not call(breaker)
+    clock.now += 1
+    assert call(breaker)
+    hung.__exit__(TimeoutError, TimeoutError(), None)
+    assert breaker.state is State.CLOSED
+
+
+def test_late_result_of_an_earlier_state_is_dropped() -> None:
+    """A call begun before the breaker opened cannot close it."""
+    breaker, _ = make(1)
+    slow = breaker.guard()
+    slow.__enter__()
+    call(breaker, AWAY)
+    slow.__exit__(None, None, None)
+    assert breaker.state is State.OPEN
+
+
+def test_asking_takes_no_probe() -> None:
+    """Whether a call may pass can be asked without passing."""
+    breaker, clock = opened()
+    clock.now += 30
+    assert [breaker.open_for() for _ in range(5)] == [0.0] * 5
+    assert call(breaker)
+
+
+def test_changes_are_told_once() -> None:
+    """Each change of state is told as it happens, and a reset closes."""
+    changes: list[State] = []
+    breaker, clock = make(1, changes)
+    call(breaker, AWAY)
+    clock.now += 30
+    call(breaker, AWAY)
+    breaker.reset()
+    assert changes == [State.OPEN, State.HALF_OPEN, State.OPEN, State.CLOSED]
+    assert breaker.failure_count == 0
+
+
+OUTCOMES = st.sampled_from(["answer", "away", "cancelled", "wait"])
+
+
+@given(st.lists(OUTCOMES, max_size=60), st.integers(1, 5))
+def test_it_follows_the_model(steps: list[str], threshold: int) -> None:
+    """Against a plain restatement of the rules, any sequence of calls one after the other reaches the same ends."""
+    breaker, clock = make(threshold)
+    failures, open_until = 0, None
+    for step in steps:
+        if step == "wait":
+            clock.now += 15
+            continue
+        may_pass = open_until is None or clock.now >= open_until
+        outcome = {"answer": None, "away": AWAY, "cancelled": asyncio.CancelledError()}[step]
+        assert call(breaker, outcome) is may_pass
+        if may_pass and step == "answer":
+            failures, open_until = 0, None
+        elif may_pass and step == "away":
+            failures += 1
+            if open_until is not None or failures >= threshold:
+                open_until = clock.now + 30
+    assert (breaker.state is State.CLOSED) is (open_until is None)
