@@ -31,7 +31,7 @@ lint: .venv/.dev ## Check style, types, who imports whom, and the protos
 fmt: .venv/.dev ## Rewrite the code in its proper form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/python protos/lint.py --fix
+	$(BIN)/buf format --write protos
 
 gen: .venv/.dev ## Generate generated/ from protos/
 	$(BIN)/python protos/generate.py

@@ -16,9 +16,9 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from envoy.service.ratelimit.v3 import rls_pb2
 from wingmanmatch.challenge.v1 import challenge_service_pb2
 from wingmanmatch.coaching.v1 import coaching_service_pb2
+from wingmanmatch.envoy.service.ratelimit.v3 import rls_pb2
 from wingmanmatch.matching.v1 import matching_service_pb2
 from wingmanmatch.meetup.v1 import meetup_service_pb2
 from wingmanmatch.notification.v1 import notification_service_pb2

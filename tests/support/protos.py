@@ -14,7 +14,7 @@ PROTOS = REPOSITORY / "protos"
 
 def sources() -> list[Path]:
     """Return every proto of the services and of the rate limit protocol of proxies."""
-    return sorted(path for root in ("wingmanmatch", "envoy") for path in (PROTOS / root).rglob("*.proto"))
+    return sorted((PROTOS / "wingmanmatch").rglob("*.proto"))
 
 
 def methods() -> list[MethodDescriptor]:

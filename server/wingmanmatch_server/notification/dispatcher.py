@@ -1,0 +1,221 @@
+"""Brings due mails out: claim, render, commit, deliver, record. Any number of replicas may run it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Any
+
+import structlog
+
+from wingmanmatch_server.errors import DomainError, Unavailable
+from wingmanmatch_server.notification.mailer import Delivery, Mailer, Outcome, OutgoingMail
+from wingmanmatch_server.notification.render import Renderer, one_line
+from wingmanmatch_server.notification.store import Claim, ClaimedNotification, Clearance, NotificationStore
+
+log = structlog.get_logger(__name__)
+
+Listen = Callable[[str, Callable[[], None]], Awaitable[Callable[[], Awaitable[None]] | None]]
+
+CHANNEL = "notifications"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a dispatcher works; times are in seconds.
+
+    The lease outlasts a delivery four times over, so that it lapses only where the worker is gone.
+    """
+
+    concurrency: int = 8
+    delivery_timeout: float = 15.0
+    lease: float = 60.0
+    longest_sleep: float = 30.0
+    poll_interval: float = 1.0
+    shortest_sleep: float = 0.05
+    first_retry: float = 4.0
+    longest_retry: float = 3600.0
+
+
+DEFAULT_PACE = Pace()
+
+
+class Dispatcher:
+    """Delivers what is due until it is stopped. One mail's failure never holds up another's.
+
+    `owner` is this dispatcher's alone. `listen` is `Database.listen`.
+    """
+
+    def __init__(
+        self,
+        store: NotificationStore,
+        renderer: Renderer,
+        mailer: Mailer,
+        listen: Listen,
+        *,
+        owner: str,
+        random: Random,
+        pace: Pace = DEFAULT_PACE,
+    ) -> None:
+        self._store = store
+        self._renderer = renderer
+        self._mailer = mailer
+        self._listen = listen
+        self._owner = owner
+        self._random = random
+        self._pace = pace
+        self._wake = asyncio.Event()
+        self._idle = pace.poll_interval
+        self._stopping = False
+        self._in_flight = 0
+        self._failures = 0
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns once what is in flight is recorded and the rest given back."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Cancelled, it leaves its leases to lapse and others to take them over."""
+        end_listening = await self._listen(CHANNEL, self._wake.set)
+        self._idle = self._pace.longest_sleep if end_listening else self._pace.poll_interval
+        try:
+            async with asyncio.TaskGroup() as deliveries:
+                while not self._stopping:
+                    await self._sleep(await self._round(deliveries))
+        finally:
+            if end_listening:
+                await end_listening()
+        await self._release()
+
+    async def _round(self, deliveries: asyncio.TaskGroup) -> float:
+        """Start what is due and there is room for; return the seconds until there may be more."""
+        self._wake.clear()
+        room = self._pace.concurrency - self._in_flight
+        if room == 0:
+            return self._pace.longest_sleep
+        try:
+            claim = await self._store.claim(self._owner, room, self._pace.lease)
+        except Exception as error:  # noqa: BLE001 - mails go on waiting, and the server goes on serving
+            return self._pause(error)
+        self._resume()
+        for claimed in claim.notifications:
+            self._in_flight += 1
+            deliveries.create_task(self._handle(claimed))
+        return self._until_due(claim)
+
+    def _until_due(self, claim: Claim) -> float:
+        if claim.next_due_seconds is None:
+            return self._idle
+        # What is due and yet was not claimed is in the hands of another claimer at this very moment.
+        return min(self._idle, max(claim.next_due_seconds, self._pace.shortest_sleep))
+
+    async def _handle(self, claimed: ClaimedNotification) -> None:
+        try:
+            await self._attempt(claimed)
+        except Unavailable as error:
+            self._pause(error)
+        except Exception as error:  # noqa: BLE001 - the lease lapses, and the mail is taken up again
+            log.error(  # noqa: TRY400 - the text of an unforeseen error may quote a row, address and all
+                "notification_attempt_failed",
+                notification_id=claimed.id,
+                kind=claimed.kind,
+                error=type(error).__name__,
+            )
+        finally:
+            self._in_flight -= 1
+            self._wake.set()
+
+    async def _attempt(self, claimed: ClaimedNotification) -> None:
+        try:
+            content = claimed.rendered or self._render(claimed)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt would meet it again
+            await self._record(claimed, Delivery(Outcome.BAD_MESSAGE, error=type(error).__name__), attempt=0)
+            return
+        clearance = await self._store.begin_delivery(claimed, content, self._pace.lease)
+        if clearance is None:
+            log.info("notification_withheld", notification_id=claimed.id, kind=claimed.kind)
+            return
+        delivery = await self._deliver(_outgoing(claimed, clearance))
+        await self._record(claimed, delivery, clearance.attempt_count)
+
+    def _render(self, claimed: ClaimedNotification) -> dict[str, Any]:
+        mail = self._renderer.render(
+            claimed.id, claimed.kind, claimed.recipient_name, claimed.payload, claimed.match_id
+        )
+        return asdict(mail)
+
+    async def _deliver(self, mail: OutgoingMail) -> Delivery:
+        try:
+            async with asyncio.timeout(self._pace.delivery_timeout):
+                return await self._mailer.deliver(mail)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the mail may be out
+            return Delivery(Outcome.AMBIGUOUS, error=type(error).__name__)
+
+    async def _record(self, claimed: ClaimedNotification, delivery: Delivery, attempt: int) -> None:
+        state = await self._store.finish(
+            claimed,
+            delivery.outcome,
+            provider_message_id=delivery.provider_message_id,
+            error=delivery.error,
+            retry_seconds=self._retry_seconds(attempt),
+        )
+        tell = log.info if state in ("SENT", None) else log.warning
+        tell(
+            "notification_attempted",
+            notification_id=claimed.id,
+            kind=claimed.kind,
+            attempt=attempt,
+            outcome=str(delivery.outcome),
+            state=state or "TAKEN_OVER",
+            error=delivery.error,
+        )
+
+    def _retry_seconds(self, attempt: int) -> float:
+        """Return a random share of a bound that doubles with each attempt, so that failures do not return together."""
+        return self._random.uniform(0, self._backoff(attempt, self._pace.first_retry, self._pace.longest_retry))
+
+    def _pause(self, error: Exception) -> float:
+        if self._failures == 0:
+            log.warning("notification_dispatch_paused", reason=_reason(error))
+        self._failures += 1
+        return self._backoff(self._failures, self._pace.poll_interval, self._pace.longest_sleep)
+
+    def _resume(self) -> None:
+        if self._failures:
+            log.info("notification_dispatch_resumed")
+        self._failures = 0
+
+    @staticmethod
+    def _backoff(attempt: int, first: float, longest: float) -> float:
+        return float(min(longest, first * 2 ** min(max(attempt - 1, 0), 30)))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _release(self) -> None:
+        try:
+            await self._store.release(self._owner)
+        except Unavailable as error:
+            log.warning("notification_release_failed", reason=error.reason)
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, DomainError) else type(error).__name__
+
+
+def _outgoing(claimed: ClaimedNotification, clearance: Clearance) -> OutgoingMail:
+    return OutgoingMail(
+        notification_id=claimed.id,
+        kind=claimed.kind,
+        idempotency_key=clearance.idempotency_key,
+        create_time=claimed.create_time,
+        send_time=claimed.send_time,
+        recipient_email=claimed.recipient_email,
+        recipient_name=one_line(claimed.recipient_name),
+        **clearance.rendered,
+    )

@@ -1,0 +1,133 @@
+"""What the mail path asks of the database. One method is one transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from wingmanmatch_server.drivers.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedNotification:
+    """A due mail on lease to one owner.
+
+    `epoch` proves the lease. `rendered` is the content that an earlier attempt committed, None before the first.
+    """
+
+    id: str
+    epoch: int
+    kind: str
+    recipient_email: str
+    recipient_name: str
+    locale: str
+    payload: Mapping[str, Any]
+    match_id: str | None
+    send_time: datetime
+    create_time: datetime
+    rendered: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim got, and in how many seconds the next mail is due; None where none waits."""
+
+    notifications: tuple[ClaimedNotification, ...]
+    next_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """The permission to deliver: exactly `rendered`, under `idempotency_key`, as the `attempt_count`th attempt."""
+
+    rendered: Mapping[str, Any]
+    idempotency_key: str
+    attempt_count: int
+
+
+class NotificationStore:
+    """Mails in the database. Every method raises errors.Unavailable if it does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, owner: str, limit: int, lease_seconds: float) -> Claim:
+        """Lease at most `limit` due mails to `owner`; no two owners ever hold one mail under the same epoch.
+
+        Mails whose owner let the lease lapse come first. Those past their expire_time become EXPIRED instead; those
+        that may have gone out too long ago to be repeated safely become REVIEW.
+        """
+        answer = await self._database.call(
+            "claim_notifications", p_owner=owner, p_limit=limit, p_lease_seconds=lease_seconds
+        )
+        return Claim(tuple(map(_claimed, answer["notifications"])), answer["next_due_seconds"])
+
+    async def begin_delivery(
+        self, claimed: ClaimedNotification, rendered: Mapping[str, Any], lease_seconds: float
+    ) -> Clearance | None:
+        """Commit the content of the first attempt for good, renew the lease and count the attempt.
+
+        None if the mail must not go out: the lease is lost, or the mail expired, was cancelled or has become untrue.
+        """
+        answer = await self._database.call(
+            "store_rendered_notification",
+            p_id=claimed.id,
+            p_epoch=claimed.epoch,
+            p_rendered=rendered,
+            p_lease_seconds=lease_seconds,
+        )
+        if not answer["send"]:
+            return None
+        return Clearance(answer["rendered"], answer["idempotency_key"], answer["attempt_count"])
+
+    async def finish(
+        self,
+        claimed: ClaimedNotification,
+        outcome: str,
+        *,
+        provider_message_id: str | None = None,
+        error: str | None = None,
+        retry_seconds: float = 60.0,
+    ) -> str | None:
+        """Record what became of an attempt, end the lease and return the state reached.
+
+        ACCEPTED → SENT, BAD_MESSAGE → DEAD; NOT_ACCEPTED and AMBIGUOUS → PENDING again in `retry_seconds`, but 23 hours
+        after the first attempt DEAD, or REVIEW if any attempt was AMBIGUOUS. None, changing nothing, if the lease is
+        lost. `error` is a class name, never text from outside.
+        """
+        state: str | None = await self._database.call(
+            "finish_notification",
+            p_id=claimed.id,
+            p_epoch=claimed.epoch,
+            p_outcome=outcome,
+            p_provider_message_id=provider_message_id,
+            p_error=error,
+            p_retry_seconds=retry_seconds,
+        )
+        return state
+
+    async def release(self, owner: str) -> int:
+        """Give back all that `owner` holds, so that others can take it at once; return how many."""
+        released: int = await self._database.call("release_notifications", p_owner=owner)
+        return released
+
+    async def get_notification(self, notification_id: str) -> Mapping[str, Any]:
+        """Return one notification, without address and content. Raises NotFound NOTIFICATION_NOT_FOUND."""
+        answer = await self._database.call("get_notification", p_notification_id=notification_id)
+        notification: Mapping[str, Any] = answer["notification"]
+        return notification
+
+    async def list_notifications(self, user_id: str, page_size: int, after: str | None = None) -> Mapping[str, Any]:
+        """Return {notifications, next_after}: a person's notifications, newest first, those following `after`.
+
+        Raises InvalidArgument PAGE_TOKEN_INVALID if `after` is not one of them.
+        """
+        page: Mapping[str, Any] = await self._database.call(
+            "list_notifications", p_user_id=user_id, p_page_size=page_size, p_after=after
+        )
+        return page
+
+
+def _claimed(row: Mapping[str, Any]) -> ClaimedNotification:
+    times = {name: datetime.fromisoformat(row[name]) for name in ("send_time", "create_time")}
+    return ClaimedNotification(**{**row, **times})
