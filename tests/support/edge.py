@@ -62,12 +62,19 @@ async def serving(
     edge = edge or Edge()
     handler = service_handler(service, implementation, interceptors or edge.interceptors())
     application = Application([handler], Health(()), edge.registry)
+    async with channel_to(application) as channel:
+        edge.channel = channel
+        yield edge
+
+
+@asynccontextmanager
+async def channel_to(application: Application) -> AsyncIterator[grpc.aio.Channel]:
+    """Serve an application on a port of its own and yield a channel to it."""
     async with (
         listening(application, "127.0.0.1:0") as (_, port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        edge.channel = channel
-        yield edge
+        yield channel
 
 
 class Failure:

@@ -1,0 +1,142 @@
+"""What ListCandidates costs as the number of people grows, beside `select 1` and the function alone, in one run.
+
+    python benchmarks/matching.py [--people 10000 100000] [--calls 400]
+
+Starts engines of its own. People live in 200 cities of Zipf's sizes, spread around each by some eight miles. Half of
+the callers are drawn from everybody, half from the largest city; one call at a time, the kinds in turn, so that
+whatever else the machine does meets all of them.
+"""
+
+import argparse
+import asyncio
+import io
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import uvloop
+
+from wingmanmatch.matching.v1 import matching_service_pb2
+from wingmanmatch_client import Client, connect
+from wingmanmatch_server.bootstrap import open_application
+from wingmanmatch_server.drivers.embedded import EmbeddedEngines
+from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.postgres import PostgresDatabase, open_postgres
+from wingmanmatch_server.serving import listening
+from wingmanmatch_server.settings import Settings
+
+CITIES = 200
+Kinds = dict[str, Callable[[str], Awaitable[object]]]
+SETTLE = """
+with city as (
+    select n, -60 + 120 * random() as latitude, -179 + 358 * random() as longitude, 1.0 / n as size
+    from generate_series(1, $2::integer) n
+), share as (
+    select city.*, sum(size) over (order by n) / sum(size) over () as upper from city
+), bounds as (
+    select *, coalesce(lag(upper) over (order by n), 0) as lower from share
+), person as materialized (
+    select gen_random_uuid() as id, i / $1::float8 as position, random() as level, random() as active,
+        sqrt(-2 * ln(1 - random())) * 0.116 as reach, 2 * pi() * random() as direction
+    from generate_series(0, $1::integer - 1) i
+), profile as (
+    insert into public.user_profiles (
+        id, email, first_name, last_name, bio, photo_url, experience_level, confidence_archetype, city,
+        location_privacy, max_travel_miles, time_zone, locale, active)
+    select id, 'x@example.org', 'Sam', '', '', '',
+        case when level < 0.3 then 'BEGINNER' when level < 0.8 then 'INTERMEDIATE' else 'ADVANCED' end, 'SCHOLAR', '',
+        case when active < 0.2 then 'CITY_ONLY' else 'PRECISE' end, 50, 'UTC', 'en', active > 0.1
+    from person
+)
+insert into public.user_locations (user_id, latitude, longitude)
+select id, latitude + reach * sin(direction), longitude + reach * cos(direction) / cosd(latitude)
+from person join bounds on position >= lower and position < upper
+"""
+ENTER = "select count(public.enter_match_pool(user_id)) from public.user_locations"
+CALLERS = """
+(select user_id::text from public.match_pool where active order by random() limit 200)
+union all
+(select user_id::text from public.match_pool where active and map_point <@ (
+    select box(map_point - point(0.3, 0.3), map_point + point(0.3, 0.3)) from public.match_pool m, lateral (
+        select count(*) from public.match_pool o where o.map_point <@
+            box(m.map_point - point(0.1, 0.1), m.map_point + point(0.1, 0.1))) n
+    where m.user_id in (select user_id from public.match_pool order by user_id limit 300) order by n.count desc limit 1)
+order by random() limit 200)
+"""
+
+
+async def settle(dsn: str, people: int) -> list[str]:
+    """Fill the database and return who will call."""
+    connection = await asyncpg.connect(dsn, command_timeout=900)
+    try:
+        await connection.execute("select setseed(0.5)")
+        await connection.execute(SETTLE, people, CITIES)
+        await connection.fetchval(ENTER)
+        await connection.execute("vacuum analyze")
+        return [row["user_id"] for row in await connection.fetch(CALLERS)]
+    finally:
+        await connection.close()
+
+
+async def measure(kinds: Kinds, callers: list[str], calls: int) -> dict[str, list[float]]:
+    """Return the milliseconds of each call, by kind; the first tenth warms up and is left out."""
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for turn in range(calls + calls // 10):
+        caller = random.choice(callers)
+        for kind, call in kinds.items():
+            started = time.perf_counter()
+            await call(caller)
+            if turn >= calls // 10:
+                times[kind].append((time.perf_counter() - started) * 1000)
+    return times
+
+
+def kinds_of(connection: asyncpg.Connection, database: PostgresDatabase, client: Client) -> Kinds:
+    """Return what is measured, the limit first."""
+    return {
+        "select 1": lambda _: connection.fetchval("select 1"),
+        "function": lambda user: database.call("list_candidates", p_user_id=user, p_radius_miles=25.0),
+        "ListCandidates": lambda user: client.matching.ListCandidates(
+            matching_service_pb2.ListCandidatesRequest(user_id=user), timeout=10
+        ),
+    }
+
+
+async def bench(dsn: str, people: int, calls: int, folder: Path) -> None:
+    """Print one row for a number of people."""
+    await migrate(dsn, read_migrations(), baseline=True)
+    callers = await settle(dsn, people)
+    settings = Settings(_env_file=None, data_dir=folder)
+    connection = await asyncpg.connect(dsn)
+    async with (
+        open_postgres(dsn) as database,
+        open_application(settings, dsn, io.BytesIO()) as application,
+        listening(application, "127.0.0.1:0") as (_, port),
+        connect(f"127.0.0.1:{port}") as client,
+    ):
+        times = await measure(kinds_of(connection, database, client), callers, calls)
+    await connection.close()
+    for kind, found in times.items():
+        cuts = statistics.quantiles(found, n=100)
+        print(f"  {people:>9,}  {kind:<16} p50 {cuts[49]:7.3f} ms   p99 {cuts[98]:7.3f} ms", flush=True)
+
+
+def main() -> None:
+    """Run one row after the other, each on engines of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--people", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--calls", type=int, default=400)
+    options = parser.parse_args()
+    for people in options.people:
+        with tempfile.TemporaryDirectory() as folder, EmbeddedEngines(Path(folder) / "data") as engines:
+            engines.wait()
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(bench(engines.postgres_dsn, people, options.calls, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Settings from the environment."""
+
+import pytest
+
+from wingmanmatch_server.settings import Environment, Settings, SettingsError, load_settings
+
+REQUIRED = {
+    "ANTHROPIC_API_KEY": "sk-ant-secret",
+    "SUPABASE_URL": "https://project.example.test",
+    "SUPABASE_SERVICE_KEY": "service-secret",
+    "SUPABASE_ANON_KEY": "anon-secret",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Start from no settings at all."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path_factory.mktemp("nowhere"))
+
+
+def problems() -> list[str]:
+    """Return the sentences about the environment as it is."""
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    return raised.value.problems
+
+
+def test_nothing_is_needed_for_development() -> None:
+    """Without any variable the server runs on loopback."""
+    settings = load_settings()
+    assert (settings.environment, settings.grpc_listen) == (Environment.DEVELOPMENT, "127.0.0.1:50051")
+
+
+@pytest.mark.parametrize("missing", REQUIRED)
+def test_production_needs_the_four(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Each of the required variables is missed by name."""
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    for name in REQUIRED.keys() - {missing}:
+        monkeypatch.setenv(name, REQUIRED[name])
+    assert [problem for problem in problems() if problem.startswith(missing)]
+
+
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`NAME=` in a file is the same as no line."""
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("MAX_DAILY_MATCHES", "")
+    assert load_settings().database_url is None
+    assert load_settings().max_daily_matches == 10
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:50051", "10.0.0.1:50051", "[::]:50051", "example.org:50051"])
+def test_only_loopback_without_credentials(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """An address that others could reach is refused."""
+    monkeypatch.setenv("GRPC_LISTEN", address)
+    (problem,) = problems()
+    assert problem.startswith("GRPC_LISTEN must be a loopback address")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:1", "[::1]:50051", "127.8.8.8:65535"])
+def test_loopback_addresses(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Every form of loopback is accepted."""
+    monkeypatch.setenv("GRPC_LISTEN", address)
+    assert load_settings().grpc_listen == address
+
+
+@pytest.mark.parametrize("address", ["50051", ":50051", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1"])
+def test_malformed_address(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """An address is HOST:PORT."""
+    monkeypatch.setenv("HTTP_LISTEN", address)
+    (problem,) = problems()
+    assert problem.startswith("HTTP_LISTEN must be HOST:PORT")
+
+
+def test_all_problems_come_at_once_and_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable at fault has its sentence, and no value is repeated."""
+    for name, value in {"ENVIRONMENT": "moon-secret", "DRAIN_DELAY": "-1", "LOG_FORMAT": "xml-secret"}.items():
+        monkeypatch.setenv(name, value)
+    said = problems()
+    assert sorted(problem.split()[0] for problem in said) == ["DRAIN_DELAY", "ENVIRONMENT", "LOG_FORMAT"]
+    assert "secret" not in " ".join(said)
+
+
+def test_secrets_do_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither text nor JSON of the settings shows a key or a password."""
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:secret@host/database")
+    monkeypatch.setenv("REDIS_URL", "redis://:secret@host")
+    settings = load_settings()
+    assert "secret" not in repr(settings) + str(settings) + settings.model_dump_json()
