@@ -1,0 +1,168 @@
+-- What every later migration builds on: how a function reports an error, and how a mutation is made safe to repeat.
+--
+-- What runs often is written in plpgsql even where it is one statement: plpgsql keeps its plans for the session, while
+-- language sql plans at each call, and planning costs more than running. The exceptions are bodies of one expression
+-- (`return ...`), which the planner copies into the query that uses them; for that they may not set a search_path, and
+-- need none, since their names were resolved when they were created.
+
+create function public.raise_error(p_sqlstate text, p_reason text, p_message text, p_metadata jsonb default '{}')
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    raise exception using
+        errcode = p_sqlstate,
+        message = p_message,
+        detail = p_reason,
+        hint = p_metadata::text;
+end
+$$;
+
+comment on function public.raise_error is
+    'Raises SQLSTATE WM4xx with a reason of ErrorReason in DETAIL and an object of strings in HINT. Ids only: callers '
+    'see it.';
+
+create function public.raise_invalid(p_field text, p_message text, p_reason text default 'FIELD_INVALID')
+    returns void
+    language sql
+    set search_path = ''
+as $$
+    select public.raise_error('WM400', p_reason, p_message, jsonb_build_object('field', p_field))
+$$;
+
+comment on function public.raise_invalid is 'Raises WM400 about one field of the request.';
+
+create function public.require(p_condition boolean, p_field text, p_message text)
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    if p_condition is not true then
+        perform public.raise_invalid(p_field, p_message);
+    end if;
+end
+$$;
+
+comment on function public.require is
+    'Raises WM400 FIELD_INVALID about p_field unless p_condition is true; null counts as false.';
+
+create function public.require_page_size(p_page_size integer, p_default integer)
+    returns integer
+    language plpgsql
+    immutable
+    set search_path = ''
+as $$
+begin
+    perform public.require(coalesce(p_page_size, 0) >= 0, 'page_size', 'page_size must not be negative');
+    return least(coalesce(nullif(p_page_size, 0), p_default), 100);
+end
+$$;
+
+comment on function public.require_page_size is
+    'Returns the page size to use: the default for 0, at most 100. Raises WM400 if negative.';
+
+-- Answers of mutations that carried a request_id. A row is written in the transaction of the effect it stands for.
+create table public.request_keys (
+    scope text not null,
+    user_id uuid not null,
+    request_id uuid not null,
+    body_hash bytea not null,
+    answer jsonb,
+    expire_time timestamptz not null,
+    primary key (scope, user_id, request_id)
+);
+
+comment on table public.request_keys is
+    'One row a (function, person, request_id): what was asked, as a hash, and what was answered.';
+
+create index request_keys_expiring on public.request_keys (expire_time);
+
+alter table public.request_keys enable row level security;
+revoke all on table public.request_keys from anon, authenticated;
+grant select, insert, update, delete on table public.request_keys to service_role;
+
+create function public.recall_answer(p_scope text, p_user_id uuid, p_request_id uuid, p_arguments jsonb)
+    returns jsonb
+    language plpgsql
+    set search_path = ''
+as $$
+declare
+    -- jsonb orders keys and drops blanks, so equal arguments have equal text.
+    asked constant bytea := sha256(convert_to(p_arguments::text, 'UTF8'));
+    remembered public.request_keys;
+begin
+    if p_request_id is null then
+        return null;
+    end if;
+    -- Of two calls at once the second waits here, holding nothing yet, until the first has ended.
+    insert into public.request_keys as k (scope, user_id, request_id, body_hash, expire_time)
+    values (p_scope, p_user_id, p_request_id, asked, now() + interval '24 hours')
+    on conflict (scope, user_id, request_id) do update
+        set body_hash = excluded.body_hash, answer = null, expire_time = excluded.expire_time
+        where k.expire_time <= now();
+    if found then
+        return null;
+    end if;
+    select * into remembered from public.request_keys k
+    where k.scope = p_scope and k.user_id = p_user_id and k.request_id = p_request_id;
+    if remembered.body_hash <> asked then
+        perform public.raise_invalid('request_id', 'request_id was used for another request', 'REQUEST_ID_REUSED');
+    end if;
+    return remembered.answer;
+end
+$$;
+
+comment on function public.recall_answer is
+    'Returns the answer remembered for p_request_id, or null if the caller is to act and then call remember_answer. '
+    'Call it before taking any lock. Raises WM400 REQUEST_ID_REUSED if p_arguments are not those of the first call.';
+
+create function public.remember_answer(p_scope text, p_user_id uuid, p_request_id uuid, p_answer jsonb)
+    returns jsonb
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    update public.request_keys k set answer = p_answer
+    where k.scope = p_scope and k.user_id = p_user_id and k.request_id = p_request_id;
+    return p_answer;
+end
+$$;
+
+comment on function public.remember_answer is
+    'Stores p_answer for the request_id that recall_answer claimed, if any, and returns it.';
+
+create function public.purge_request_keys(p_limit integer default 1000)
+    returns jsonb
+    language plpgsql
+    set search_path = ''
+as $$
+declare
+    purged integer;
+begin
+    delete from public.request_keys k
+    using (
+        select scope, user_id, request_id from public.request_keys
+        where expire_time <= now()
+        order by expire_time
+        limit p_limit
+        for update skip locked
+    ) expired
+    where (k.scope, k.user_id, k.request_id) = (expired.scope, expired.user_id, expired.request_id);
+    get diagnostics purged = row_count;
+    return jsonb_build_object('purged', purged);
+end
+$$;
+
+comment on function public.purge_request_keys is
+    'Deletes at most p_limit answers that are past their 24 hours. Returns {"purged": n}.';
+
+revoke execute on function
+    public.raise_error, public.raise_invalid, public.require, public.require_page_size,
+    public.recall_answer, public.remember_answer, public.purge_request_keys
+    from public, anon, authenticated;
+grant execute on function
+    public.raise_error, public.raise_invalid, public.require, public.require_page_size,
+    public.recall_answer, public.remember_answer, public.purge_request_keys
+    to service_role;
