@@ -20,10 +20,11 @@ from wingmanmatch_server.interceptors.policy import Method, methods_of
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the name of a calling back end, and the user whose credential it is, if it is a user's."""
+    """Who calls: the name of a calling back end and its scopes, or the user whose credential it is."""
 
     name: str
     user_id: str | None = None
+    scopes: frozenset[str] = frozenset()
 
 
 LOCAL = Caller("local")

@@ -1,34 +1,102 @@
 """Says who calls, and refuses who may not."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
+from wingmanmatch.options.v1 import options_pb2
+from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call, Caller, Proceed
+from wingmanmatch_server.interceptors.peer import PeerAddress
 from wingmanmatch_server.interceptors.policy import Method
 
-# Returns who calls `method`. Raises errors.Unauthenticated or errors.PermissionDenied.
-Authenticate = Callable[[Method, "grpc.aio.ServicerContext[Any, Any]"], Caller]
+ALL_AREAS = "*"
+ADMIN = "admin"
+
+
+class Authenticator(Protocol):
+    """Knows callers by their credentials."""
+
+    async def identify(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller | None:
+        """Return the caller, None if the call carries no credential. Raises errors.Unauthenticated for a bad one."""
+
+
+class Guesses(Protocol):
+    """Keeps count of failed attempts by peer address."""
+
+    async def spend(self, policy: str, subject: str, caller: str) -> None:
+        """Count one. Raises errors.ResourceExhausted if there were too many."""
 
 
 class Identity:
-    """Asks `authenticate` about every call; without it, where no credential is configured, everyone is LOCAL.
+    """Asks who calls and whether the method's policy lets them.
 
-    `serving.py` listens on loopback only in that case.
+    Without an authenticator, where no credential is configured, everyone is LOCAL and may do everything: `settings.py`
+    allows loopback addresses only in that case. A failed attempt is charged to the peer's bucket of `auth_endpoint`.
     """
 
-    def __init__(self, authenticate: Authenticate | None) -> None:
-        self._authenticate = authenticate
+    def __init__(self, authenticator: Authenticator | None, guesses: Guesses | None, peer_of: PeerAddress) -> None:
+        self._authenticator = authenticator
+        self._guesses = guesses
+        self._peer_of = peer_of
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         """See `Interceptor.bind`."""
-        authenticate = self._authenticate
-        if authenticate is None:
+        authenticator = self._authenticator
+        if authenticator is None:
             return proceed
+        authorize = AUTHORIZE[method.policy.access]
 
         async def identify(request: Any, call: Call) -> Any:
-            call.caller = authenticate(method, call.context)
+            try:
+                caller = await authenticator.identify(call.context)
+                if caller is not None:
+                    call.caller = caller
+                authorize(method, caller, request)
+            except errors.Unauthenticated:
+                await self._charge(call)
+                raise
             return await proceed(request, call)
 
         return identify
+
+    async def _charge(self, call: Call) -> None:
+        if self._guesses is not None:
+            await self._guesses.spend("auth_endpoint", self._peer_of(call.context), call.caller.name)
+
+
+def _anyone(_method: Method, _caller: Caller | None, _request: Any) -> None:
+    """Let every caller pass."""
+
+
+def _user_or_back_end(method: Method, caller: Caller | None, request: Any) -> None:
+    if caller is None or caller.user_id is None:
+        _back_end(method, caller, request)
+    elif method.user_of is not None and method.user_of(request).lower() != caller.user_id:
+        raise _denied(f"a user's credential acts for that user only; {method.policy.user_field} names another")
+
+
+def _back_end(method: Method, caller: Caller | None, _request: Any) -> None:
+    if caller is None:
+        raise errors.Unauthenticated("CREDENTIAL_INVALID", "the call carries no valid credential")
+    if not caller.scopes & {ALL_AREAS, method.area}:
+        raise _denied(f"the credential does not have the scope {method.area}")
+
+
+def _administrator(method: Method, caller: Caller | None, request: Any) -> None:
+    _back_end(method, caller, request)
+    if caller is not None and ADMIN not in caller.scopes:
+        raise _denied(f"the credential does not have the scope {ADMIN}")
+
+
+def _denied(message: str) -> errors.PermissionDenied:
+    return errors.PermissionDenied("ACCESS_DENIED", message)
+
+
+AUTHORIZE: dict[int, Callable[[Method, Caller | None, Any], None]] = {
+    options_pb2.ACCESS_PUBLIC: _anyone,
+    options_pb2.ACCESS_USER: _user_or_back_end,
+    options_pb2.ACCESS_BACKEND: _back_end,
+    options_pb2.ACCESS_ADMIN: _administrator,
+}

@@ -31,6 +31,13 @@ class Method:
     default_deadline: float | None
 
     @property
+    def area(self) -> str:
+        """The area that a scope names: `matching` for `wingmanmatch.matching.v1.MatchingService`."""
+        # Envoy's rate limit service stands for the area whose buckets it shows.
+        package = self.service.split(".")
+        return package[1] if package[0] == "wingmanmatch" else "ratelimit"
+
+    @property
     def path(self) -> str:
         """The name on the wire, `/package.Service/Method`."""
         return f"/{self.service}/{self.name}"

@@ -1,0 +1,100 @@
+"""One answer to "who calls?", out of whatever credentials a call carries."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from wingmanmatch_server import errors
+from wingmanmatch_server.identity.api_keys import ALL_AREAS, PREFIX, ApiKeys
+from wingmanmatch_server.identity.user_tokens import TokenInvalid, UserTokens
+from wingmanmatch_server.interceptors.chain import Caller
+
+USER = "user"
+MAX_CREDENTIAL = 8192  # characters; a longer one is not looked at
+MAX_REMEMBERED = 10_000
+SCHEME = "bearer "
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Which kinds of credentials are configured."""
+
+    api_keys: bool
+    user_tokens: bool
+    certificates: bool
+
+    def any(self) -> bool:
+        """Tell whether callers can be told apart at all."""
+        return self.api_keys or self.user_tokens or self.certificates
+
+
+class Authenticator:
+    """Knows callers by API key, by user token, or by the certificate of their connection, in this order."""
+
+    def __init__(self, modes: Modes, keys: ApiKeys, tokens: UserTokens | None, now: Callable[[], float]) -> None:
+        """`now` returns seconds since the epoch."""
+        self.modes = modes
+        self._keys = keys
+        self._tokens = tokens
+        self._now = now
+        # Verifying a signature costs more than the rest of the edge together. By hash: a token is not kept.
+        self._verified: dict[bytes, tuple[Caller, float]] = {}
+
+    async def identify(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller | None:
+        """Return the caller, None if the call carries no credential. Raises errors.Unauthenticated for a bad one."""
+        credential = _credential(context)
+        if credential is not None:
+            return await self._by_credential(credential)
+        return self._by_certificate(context) if self.modes.certificates else None
+
+    async def _by_credential(self, credential: str) -> Caller:
+        if credential.startswith(PREFIX):
+            entry = self._keys.find(credential)
+            if entry is not None:
+                return Caller(entry.name, scopes=entry.scopes)
+        elif self._tokens is not None and len(credential) <= MAX_CREDENTIAL:
+            return await self._by_token(self._tokens, credential)
+        raise invalid_credential()
+
+    async def _by_token(self, tokens: UserTokens, token: str) -> Caller:
+        digest = hashlib.sha256(token.encode()).digest()
+        remembered = self._verified.get(digest)
+        if remembered is not None and remembered[1] > self._now():
+            return remembered[0]
+        try:
+            user_id, expiry = await tokens.verify(token)
+        except TokenInvalid:
+            raise invalid_credential() from None
+        if len(self._verified) >= MAX_REMEMBERED:
+            self._verified.clear()
+        caller = Caller(USER, user_id=user_id)
+        self._verified[digest] = (caller, expiry)
+        return caller
+
+    def _by_certificate(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller | None:
+        names = list(context.auth_context().get("x509_subject_alternative_name", ()))
+        if not names:
+            return None
+        name = names[0].decode()
+        scopes = self._keys.scopes_of_certificate(name)
+        # The authority is the operator's own: it has said whom it trusts by signing.
+        return Caller(name, scopes=frozenset({ALL_AREAS}) if scopes is None else scopes)
+
+
+def invalid_credential() -> errors.Unauthenticated:
+    """Return the one error of every credential that is missing, unknown, malformed, expired or forged."""
+    return errors.Unauthenticated("CREDENTIAL_INVALID", "the call carries no valid credential")
+
+
+def _credential(context: "grpc.aio.ServicerContext[Any, Any]") -> str | None:
+    """Return what `authorization` carries, None without it. Raises errors.Unauthenticated if it is not one bearer."""
+    found = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+    if not found:
+        return None
+    value = found[0]
+    if len(found) > 1 or not isinstance(value, str) or not value.lower().startswith(SCHEME):
+        raise invalid_credential()
+    return value[len(SCHEME) :].strip()

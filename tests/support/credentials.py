@@ -1,0 +1,34 @@
+"""Credentials of every kind, for a server that asks for them."""
+
+import time
+import uuid
+from typing import Any
+
+import jwt
+from pydantic import SecretStr
+
+from wingmanmatch_server.identity.api_keys import create_key
+
+SECRET = "the-secret-of-the-test-project-" * 2
+OWN = str(uuid.UUID(int=1, version=4))
+OTHER = str(uuid.UUID(int=2, version=4))
+
+KEY, ENTRY = create_key("booking", ["*"], "k" * 43)
+ADMIN_KEY, ADMIN_ENTRY = create_key("console", ["*", "admin"], "a" * 43)
+SCOPELESS_KEY, SCOPELESS_ENTRY = create_key("elsewhere", ["nothing"], "n" * 43)
+
+SETTINGS: dict[str, Any] = {
+    "api_keys": ",".join(entry.line() for entry in (ENTRY, ADMIN_ENTRY, SCOPELESS_ENTRY)),
+    "supabase_jwt_secret": SecretStr(SECRET),
+}
+
+
+def user_token(user_id: str, **changes: Any) -> str:
+    """Return a token of a user, valid but for the changes."""
+    claims = {"sub": user_id, "aud": "authenticated", "role": "authenticated", "exp": int(time.time()) + 600}
+    return jwt.encode(claims | changes, SECRET, algorithm="HS256")
+
+
+def bearer(credential: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that carries a credential."""
+    return (("authorization", f"Bearer {credential}"),) if credential is not None else ()

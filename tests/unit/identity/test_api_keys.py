@@ -1,0 +1,94 @@
+"""API keys and their entries."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wingmanmatch_server.identity.api_keys import ApiKeyError, ApiKeys, create_key, parse_keys
+
+SECRET = "s" * 43
+
+
+def test_a_key_is_found_by_its_entry() -> None:
+    """What `keys create` prints is what the server needs to know the caller, and holds no part of the key."""
+    key, entry = create_key("booking", ["matching", "session"], SECRET)
+    found = ApiKeys(entry.line(), None).find(key)
+    assert found is not None
+    assert (found.name, found.scopes) == ("booking", {"matching", "session"})
+    assert SECRET not in entry.line()
+
+
+def test_only_the_whole_key_opens() -> None:
+    """Neither a part, nor another key, nor the hash itself is a key."""
+    key, entry = create_key("booking", ["*"], SECRET)
+    keys = ApiKeys(entry.line(), None)
+    assert entry.digest
+    assert all(keys.find(wrong) is None for wrong in (key[:-1], key + "s", SECRET, "", entry.digest.hex(), "wmk_é"))
+
+
+def test_two_keys_of_one_name_are_both_good() -> None:
+    """For as long as a key is being replaced, both open."""
+    old, first = create_key("booking", ["matching"], "a" * 43)
+    new, second = create_key("booking", ["matching"], "b" * 43)
+    keys = ApiKeys(f"{first.line()},{second.line()}", None)
+    assert keys.find(old) is not None
+    assert keys.find(new) is not None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "booking",
+        "booking:matching",
+        ":matching:" + "0" * 64,
+        "Booking:matching:" + "0" * 64,
+        "booking::" + "0" * 64,
+        "booking:matching+:" + "0" * 64,
+        "booking:matching:" + "0" * 63,
+        "booking:matching:wmk_" + SECRET,
+        "x" * 64 + ":matching:" + "0" * 64,
+    ],
+)
+def test_wrong_entry_is_told_by_its_place_alone(entry: str) -> None:
+    """An error says which line is wrong and why; if somebody pasted a key there, it is not repeated."""
+    with pytest.raises(ApiKeyError) as raised:
+        parse_keys(f"# keys\n\n{entry}\n", "keys.txt")
+    assert str(raised.value).startswith("keys.txt, line 3: ")
+    assert SECRET not in str(raised.value)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_entries_or_an_error(text: str) -> None:
+    """Nothing but ApiKeyError comes of text that is no list of keys, and what is accepted can be written again."""
+    try:
+        entries = parse_keys(text, "x")
+    except ApiKeyError:
+        return
+    assert parse_keys("\n".join(entry.line() for entry in entries), "x") == entries
+
+
+def test_file_is_followed_and_a_wrong_one_is_not(tmp_path: Path) -> None:
+    """A changed file is in force after `reload`; a wrong or missing one leaves the last good keys."""
+    old, first = create_key("old", ["*"], "a" * 43)
+    new, second = create_key("new", ["*"], "b" * 43)
+    path = tmp_path / "keys"
+    path.write_text(first.line())
+    keys = ApiKeys("", path)
+    assert not keys.reload()
+    replace(path, second.line())
+    assert keys.reload()
+    assert (keys.find(old), keys.find(new) is not None) == (None, True)
+    replace(path, "nonsense")
+    assert not keys.reload()
+    path.unlink()
+    assert not keys.reload()
+    assert keys.find(new) is not None
+
+
+def replace(path: Path, text: str) -> None:
+    """Put another file into the place of one, as a careful program does."""
+    other = path.with_suffix(".new")
+    other.write_text(text)
+    other.replace(path)

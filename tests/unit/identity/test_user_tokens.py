@@ -1,0 +1,168 @@
+"""Users' tokens: which are believed."""
+
+import base64
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wingmanmatch_server.identity.user_tokens import REFRESH_AFTER, PublishedKeys, TokenInvalid, UserTokens
+
+SECRET = "a-secret-of-the-project-" * 3
+ISSUER = "https://project.example.test/auth/v1"
+USER = str(uuid.uuid4())
+EC = ec.generate_private_key(ec.SECP256R1())
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+OTHER = ec.generate_private_key(ec.SECP256R1())
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """Return the claims of a valid token; a change to None leaves a claim out."""
+    now = int(time.time())
+    fields = {"sub": USER, "aud": "authenticated", "iss": ISSUER, "exp": now + 600, "iat": now, "role": "authenticated"}
+    return {name: value for name, value in (fields | changes).items() if value is not None}
+
+
+def signed(key: Any, algorithm: str, kid: str | None = None, **changes: Any) -> str:
+    """Return a token."""
+    return jwt.encode(claims(**changes), key, algorithm=algorithm, headers={"kid": kid} if kid else None)
+
+
+class Project:
+    """A project's published keys, and how often they were asked for."""
+
+    def __init__(self, **keys: Any) -> None:
+        self.keys = keys
+        self.asked = 0
+        self.now = 0.0
+        self.away = False
+
+    async def fetch(self) -> Mapping[str, Any]:
+        """Return the key set."""
+        self.asked += 1
+        if self.away:
+            raise OSError
+        return {"keys": [jwk(key, kid) for kid, key in self.keys.items()]}
+
+    def tokens(self, secret: str | None = None) -> UserTokens:
+        """Return what verifies the project's tokens."""
+        return UserTokens(secret=secret, keys=PublishedKeys(self.fetch, lambda: self.now), issuer=ISSUER)
+
+
+def jwk(key: Any, kid: str) -> dict[str, Any]:
+    """Return a public key as a JSON Web Key."""
+    is_ec = isinstance(key, ec.EllipticCurvePrivateKey)
+    algorithm: Callable[..., Any] = jwt.algorithms.ECAlgorithm if is_ec else jwt.algorithms.RSAAlgorithm
+    form = json.loads(algorithm.to_jwk(key.public_key()))  # type: ignore[attr-defined]
+    return form | {"kid": kid, "alg": "ES256" if is_ec else "RS256", "use": "sig"}
+
+
+VALID = {"HS256": signed(SECRET, "HS256"), "ES256": signed(EC, "ES256", "ec"), "RS256": signed(RSA, "RS256", "rsa")}
+
+
+@pytest.mark.parametrize("token", VALID.values(), ids=VALID)
+async def test_valid_tokens(token: str) -> None:
+    """Each kind of signature is believed, and gives the user and the expiry."""
+    user, expiry = await Project(ec=EC, rsa=RSA).tokens(SECRET).verify(token)
+    assert user == USER
+    assert 0 < expiry - time.time() <= 600
+
+
+def unsigned() -> str:
+    """Return a token that claims to need no signature."""
+    parts = [{"alg": "none", "typ": "JWT"}, claims()]
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
+
+
+def confused() -> str:
+    """Return a token whose HS256 secret is the project's public key."""
+    pem = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    header = {"alg": "HS256", "typ": "JWT", "kid": "rsa"}
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims())]
+    algorithm = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
+    signature = algorithm.sign(b".".join(parts), pem)
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+INVALID = {
+    "unsigned": unsigned(),
+    "public key as secret": confused(),
+    "another secret": signed("another-secret-that-is-long-enough-too", "HS256"),
+    "another algorithm of the family": signed(SECRET, "HS512"),
+    "another key under a known id": signed(OTHER, "ES256", "ec"),
+    "unknown key id": signed(OTHER, "ES256", "new"),
+    "no key id": signed(EC, "ES256"),
+    "key of another kind": signed(EC, "ES256", "rsa"),
+    "expired": signed(SECRET, "HS256", exp=int(time.time()) - 60),
+    "no expiry": signed(SECRET, "HS256", exp=None),
+    "not yet valid": signed(SECRET, "HS256", nbf=int(time.time()) + 600),
+    "another audience": signed(SECRET, "HS256", aud="anon"),
+    "no audience": signed(SECRET, "HS256", aud=None),
+    "another issuer": signed(SECRET, "HS256", iss="https://elsewhere.example.test/auth/v1"),
+    "no subject": signed(SECRET, "HS256", sub=None),
+    "subject that is no user": signed(SECRET, "HS256", sub="service"),
+    "the anonymous key": signed(SECRET, "HS256", sub=None, aud=None, iss="supabase", role="anon"),
+    "tampered": signed(SECRET, "HS256")[:-4] + "AAAA",
+}
+
+
+@pytest.mark.parametrize("token", INVALID.values(), ids=INVALID)
+async def test_invalid_tokens(token: str) -> None:
+    """Whatever is wrong with a token, it is simply invalid."""
+    with pytest.raises(TokenInvalid):
+        await Project(ec=EC, rsa=RSA).tokens(SECRET).verify(token)
+
+
+@given(st.one_of(st.text(max_size=200), st.lists(st.text("abcAZ09-_="), min_size=3, max_size=3).map(".".join)))
+@settings(deadline=None)
+async def test_garbage_is_invalid(token: str) -> None:
+    """No text makes verification fail in another way."""
+    with pytest.raises(TokenInvalid):
+        await Project(ec=EC).tokens(SECRET).verify(token)
+
+
+async def test_without_a_secret_no_symmetric_token_is_valid() -> None:
+    """A project known by its published keys alone takes no HS256, and one known by its secret alone nothing else."""
+    with pytest.raises(TokenInvalid):
+        await Project(ec=EC).tokens().verify(signed(SECRET, "HS256"))
+    with pytest.raises(TokenInvalid):
+        await UserTokens(secret=SECRET, keys=None, issuer=None).verify(signed(EC, "ES256", "ec"))
+
+
+async def test_rotated_key_is_learnt() -> None:
+    """A new key id leads to the present keys; a withdrawn key is forgotten then."""
+    project = Project(ec=EC)
+    tokens = project.tokens()
+    await tokens.verify(signed(EC, "ES256", "ec"))
+    project.keys, project.now = {"new": OTHER}, 31.0
+    await tokens.verify(signed(OTHER, "ES256", "new"))
+    with pytest.raises(TokenInvalid):
+        await tokens.verify(signed(EC, "ES256", "ec"))
+
+
+async def test_strangers_cannot_make_the_server_ask() -> None:
+    """A thousand tokens with invented key ids cost one question."""
+    project = Project(ec=EC)
+    tokens = project.tokens()
+    for number in range(1000):
+        with pytest.raises(TokenInvalid):
+            await tokens.verify(signed(OTHER, "ES256", f"invented-{number}"))
+    assert project.asked == 1
+
+
+async def test_known_keys_outlive_the_projects_absence() -> None:
+    """While the keys can't be had again the known ones stay in force."""
+    project = Project(ec=EC)
+    tokens = project.tokens()
+    await tokens.verify(signed(EC, "ES256", "ec"))
+    project.away, project.now = True, REFRESH_AFTER + 1
+    await tokens.verify(signed(EC, "ES256", "ec"))
+    assert project.asked == 2
