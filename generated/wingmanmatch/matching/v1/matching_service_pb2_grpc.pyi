@@ -48,7 +48,7 @@ class MatchingServiceStub:
 
     If the named person's own invitation to this person is pending, that match is accepted instead, and returned. The
     invited person gets a mail. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE,
-    CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT,
+    CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT,
     REQUEST_ID_REUSED.
     """
     RespondToMatch: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.RespondToMatchRequest, _matching_service_pb2.RespondToMatchResponse]
@@ -177,7 +177,7 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
 
         If the named person's own invitation to this person is pending, that match is accepted instead, and returned. The
         invited person gets a mail. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE,
-        CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT,
+        CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT,
         REQUEST_ID_REUSED.
         """
 
