@@ -1,0 +1,21 @@
+"""The settings that the doctor looks at."""
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from wingmanmatch_server.settings import Settings
+
+
+class Given(BaseSettings):
+    """The variables of `Settings`, accepted whatever they hold: saying what is wrong is the doctor's task."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    database_url: SecretStr | None = None
+    supabase_url: str | None = None
+    supabase_service_key: SecretStr | None = None
+    supabase_anon_key: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    resend_api_key: SecretStr | None = None
+    mail_from: str = Settings.model_fields["mail_from"].default
+    anthropic_api_key: SecretStr | None = None

@@ -1,0 +1,46 @@
+"""`wingmanmatch migrate`: what a person reads of it."""
+
+from collections.abc import Sequence
+
+from wingmanmatch_server.drivers.migrations import Migration, Status, migrate, read_migrations, read_status, rehearse
+
+
+async def tell_status(dsn: str) -> tuple[str, bool]:
+    """Return a line for each migration, and whether the database is exactly at this version's schema."""
+    status = await read_status(dsn, read_migrations())
+    current = not (status.missing or status.problem)
+    return "\n".join([*_lines(status), _summary(status)]), current
+
+
+async def tell_rehearsal(dsn: str, *, baseline: bool) -> str:
+    """Try the missing migrations without keeping anything, and return what a run would apply."""
+    missing = await rehearse(dsn, read_migrations(), baseline=baseline)
+    return _told("would apply", missing, "tried and undone")
+
+
+async def tell_migration(dsn: str, *, baseline: bool) -> str:
+    """Apply the missing migrations and return what was applied."""
+    return _told("applied", await migrate(dsn, read_migrations(), baseline=baseline), "applied")
+
+
+def _told(done: str, migrations: Sequence[Migration], counted_as: str) -> str:
+    if not migrations:
+        return "The database is current."
+    lines = [f"{done}  {migration.file}" for migration in migrations]
+    return "\n".join([*lines, f"{len(migrations)} {counted_as}."])
+
+
+def _lines(status: Status) -> list[str]:
+    changed = set(status.changed)
+    states = {migration.file: "changed" if migration in changed else "applied" for migration in status.applied}
+    states |= {migration.file: "missing" for migration in status.missing}
+    states |= dict.fromkeys(status.unknown, "unknown")
+    return [f"{state}  {name}" for name, state in sorted(states.items())]
+
+
+def _summary(status: Status) -> str:
+    if status.problem:
+        return status.problem
+    if status.missing:
+        return f"{len(status.missing)} missing: run `wingmanmatch migrate`."
+    return "The database is current."

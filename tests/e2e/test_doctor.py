@@ -1,0 +1,96 @@
+"""`wingmanmatch doctor` as a person and a pipeline meet it: the table, the exit code, and how long it takes."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from support.apis import serving, silent, stalling
+from support.served import command
+from wingmanmatch_server.drivers.embedded import EmbeddedEngines
+
+KEY = "re_GoodKey_0123456789"
+CLAUDE_KEY = "sk-ant-GoodKey-0123456789"
+SECRET = "sb_secret_GoodKey_0123456789"
+PUBLISHABLE = "sb_publishable_GoodKey_0123456789"
+
+
+class Diagnosis:
+    """What the command said, and its exit code."""
+
+    def __init__(self, code: int, said: str) -> None:
+        self.code = code
+        self.said = said
+
+    def of(self, subject: str) -> str:
+        """Return the line of one subject and the advice below it."""
+        lines = self.said.splitlines()
+        at = next(number for number, line in enumerate(lines) if line[7:].startswith(subject))
+        following = lines[at + 1] if lines[at + 1].lstrip().startswith("→") else ""
+        return " ".join(f"{lines[at]} {following}".split())
+
+
+async def diagnose(*options: str, **environment: str) -> Diagnosis:
+    """Run the command; none of the values given may be in what it says, but for their first four characters."""
+    with command("doctor", *options, **environment) as process:
+        said, complaint = await asyncio.to_thread(process.communicate, timeout=60)
+    assert complaint == ""
+    for name, value in environment.items():
+        if name.endswith("_KEY"):
+            assert value[4:14] not in said
+    return Diagnosis(process.returncode, said)
+
+
+async def test_nothing_configured_is_nothing_wrong(tmp_path: Path) -> None:
+    """A fresh clone, which starts its own engines, gets exit code 0 and reads what stands in for what."""
+    diagnosis = await diagnose(DATA_DIR=str(tmp_path))
+    assert diagnosis.code == 0
+    assert diagnosis.of("Settings") == "ok Settings usable, for development"
+    assert diagnosis.of("Redis") == "unset Redis no REDIS_URL: the server starts its own Valkey"
+    assert diagnosis.said.endswith("Nothing to put right.\n")
+
+
+async def test_wrong_settings_are_listed_and_the_rest_is_checked_all_the_same() -> None:
+    """Every problem of the settings is a line, and does not keep the other checks from running."""
+    diagnosis = await diagnose(ENVIRONMENT="production", DRAIN_DELAY="soon", DATABASE_URL="postgresql://127.0.0.1:1/x")
+    assert diagnosis.code == 1
+    for name in ("DRAIN_DELAY", "ANTHROPIC_API_KEY", "SUPABASE_URL", "SUPABASE_SERVICE_KEY", "SUPABASE_ANON_KEY"):
+        assert f"FAIL   Settings              {name} " in diagnosis.said
+    assert diagnosis.of("PostgreSQL").startswith("FAIL PostgreSQL cannot be reached")
+
+
+async def test_real_engines_are_well(fresh_database_dsn: str, engines: EmbeddedEngines) -> None:
+    """A migrated PostgreSQL and a durable Valkey pass, each with what matters of it."""
+    diagnosis = await diagnose(DATABASE_URL=fresh_database_dsn, REDIS_URL=engines.redis_url)
+    assert diagnosis.code == 0, diagnosis.said
+    assert diagnosis.of("PostgreSQL").startswith("ok PostgreSQL version 18")
+    assert diagnosis.of("  role") == "ok role postgres, who may act as service_role"
+    assert "applied" in diagnosis.of("  migrations")
+    assert diagnosis.of("  extensions").startswith("ok")
+    assert diagnosis.of("Redis").startswith("ok Redis Valkey")
+    assert diagnosis.of("  eviction") == "ok eviction noeviction"
+    assert diagnosis.of("  persistence") == "ok persistence append-only file"
+
+
+async def test_stalls_cost_three_seconds_together() -> None:
+    """Servers that never answer are named, and waited for at the same time."""
+    async with (
+        silent() as silence,
+        serving("GET", "/domains", stalling) as resend,
+        serving("GET", "/v1/models", stalling) as claude,
+        serving("POST", "/rest/v1/rpc/health", stalling) as supabase,
+    ):
+        started = time.monotonic()
+        diagnosis = await diagnose(
+            *("--resend-url", resend, "--anthropic-url", claude),
+            DATABASE_URL=f"postgresql://ann@{silence}/postgres",
+            REDIS_URL=f"redis://{silence}/0",
+            RESEND_API_KEY=KEY,
+            ANTHROPIC_API_KEY=CLAUDE_KEY,
+            SUPABASE_URL=supabase,
+            SUPABASE_SERVICE_KEY=SECRET,
+            SUPABASE_ANON_KEY=PUBLISHABLE,
+        )
+        seconds = time.monotonic() - started
+    for subject in ("PostgreSQL", "Redis", "Resend", "Claude", "Supabase service key", "Supabase anon key"):
+        assert diagnosis.of(subject).startswith(f"FAIL {subject} no answer within 3 seconds")
+    assert seconds < 6 * 3
