@@ -27,6 +27,8 @@ from prometheus_client import CollectorRegistry
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch_server.bootstrap import make_interceptors
 from wingmanmatch_server.interceptors.chain import service_handler
+from wingmanmatch_server.interceptors.identity import Identity
+from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.telemetry.logs import AccessLog
 from wingmanmatch_server.telemetry.metrics import RpcMetrics
 
@@ -44,6 +46,10 @@ class Echo:
         return matching_service_pb2.GetMatchResponse(match=matching_pb2.Match(id=request.match_id))
 
 
+def open_to_all() -> Identity:
+    return Identity(None, None, peer_address_behind(()))
+
+
 async def serve(kind: str) -> None:
     """Serve the echo until standard input ends; print the port."""
     server = grpc.aio.server()
@@ -56,7 +62,8 @@ async def serve(kind: str) -> None:
         handler = grpc.method_handlers_generic_handler(SERVICE.full_name, {"GetMatch": echo})
     else:
         access_log = AccessLog("json", Path(os.devnull).open("wb"))
-        handler = service_handler(SERVICE, Echo(), make_interceptors(RpcMetrics(CollectorRegistry()), access_log))
+        edge = make_interceptors(RpcMetrics(CollectorRegistry()), access_log, open_to_all())
+        handler = service_handler(SERVICE, Echo(), edge)
     server.add_generic_rpc_handlers((handler,))
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     await server.start()

@@ -106,15 +106,15 @@ def kinds_of(connection: asyncpg.Connection, database: PostgresDatabase, client:
     }
 
 
-async def bench(dsn: str, people: int, calls: int, folder: Path) -> None:
+async def bench(dsn: str, redis_url: str, people: int, calls: int, folder: Path) -> None:
     """Print one row for a number of people."""
     await migrate(dsn, read_migrations(), baseline=True)
     callers = await settle(dsn, people)
-    settings = Settings(_env_file=None, data_dir=folder)
+    settings = Settings(_env_file=None, data_dir=folder, enable_rate_limiting=False)
     connection = await asyncpg.connect(dsn)
     async with (
         open_postgres(dsn) as database,
-        open_application(settings, dsn, io.BytesIO()) as application,
+        open_application(settings, dsn, redis_url, io.BytesIO()) as application,
         listening(application, "127.0.0.1:0") as (_, port),
         connect(f"127.0.0.1:{port}") as client,
     ):
@@ -135,7 +135,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, EmbeddedEngines(Path(folder) / "data") as engines:
             engines.wait()
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(bench(engines.postgres_dsn, people, options.calls, Path(folder)))
+                addresses = engines.postgres_dsn, engines.redis_url
+                runner.run(bench(*addresses, people, options.calls, Path(folder)))
 
 
 if __name__ == "__main__":

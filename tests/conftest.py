@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from support.databases import create_template, fresh_database
+
+from support.databases import TRANSPORTS, create_template, fresh_database, open_database
+from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.postgres import PostgresDatabase, open_postgres
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +36,14 @@ async def fresh_database_dsn(admin_dsn: str) -> AsyncIterator[str]:
         yield dsn
 
 
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    """How the database is reached: whatever depends on it runs once for each way."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-async def database(admin_dsn: str) -> AsyncIterator[PostgresDatabase]:
-    """A pool on a migrated database that a module's tests share."""
-    async with fresh_database(admin_dsn) as dsn, open_postgres(dsn) as database:
+async def database(admin_dsn: str, transport: str) -> AsyncIterator[Database]:
+    """A migrated database that a module's tests share, over each transport."""
+    async with fresh_database(admin_dsn) as dsn, open_database(dsn, transport) as database:
         yield database

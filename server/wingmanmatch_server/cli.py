@@ -4,6 +4,7 @@ What a command needs is imported when it runs: the engines boot while the server
 """
 
 import asyncio
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -57,6 +58,79 @@ def demo(
         _fail(str(error))
 
 
+@app.command()
+def migrate(
+    *,
+    status: Annotated[bool, typer.Option("--status", help="Only say what is applied; exit 1 unless all is.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Try what is missing, and undo it.")] = False,
+) -> None:
+    """Bring the database of DATABASE_URL, or the embedded one, to the schema of this version."""
+    settings = _settings()
+    if settings.by_rest:
+        _fail("DATABASE_URL is required to migrate: REST cannot")
+    with _engines(settings, valkey=False) as engines:
+        engines.wait()
+        dsn = settings.database_url.get_secret_value() if settings.database_url else engines.postgres_dsn
+        _migrate(dsn, baseline=settings.supabase_url is None, status=status, dry_run=dry_run)
+
+
+@app.command()
+def doctor(
+    resend_url: Annotated[str, typer.Option(help="The address of Resend's API.")] = "https://api.resend.com",
+    anthropic_url: Annotated[str, typer.Option(help="The address of Claude's API.")] = "https://api.anthropic.com",
+) -> None:
+    """Check the settings and everything they lead to, and say what to do; exit 1 if something fails."""
+    from wingmanmatch_server.doctor.examination import Endpoints, check_settings, examine  # noqa: PLC0415
+    from wingmanmatch_server.doctor.given import Given  # noqa: PLC0415
+    from wingmanmatch_server.doctor.report import failed, table  # noqa: PLC0415
+
+    endpoints = Endpoints(resend=resend_url, anthropic=anthropic_url)
+    findings = [*check_settings(), *asyncio.run(examine(Given(), endpoints))]
+    typer.echo(table(findings))
+    sys.exit(failed(findings))
+
+
+keys = typer.Typer(no_args_is_help=True, help="API keys of calling back ends.")
+app.add_typer(keys, name="keys")
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="The back end's name, as logs will show it.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="An area, such as matching; '*' for all, 'admin' for administration.")
+    ] = None,
+) -> None:
+    """Make an API key and print it, once, with the entry by which the server knows it."""
+    from wingmanmatch_server.identity.api_keys import ApiKeyError  # noqa: PLC0415
+    from wingmanmatch_server.keys import describe_new_key  # noqa: PLC0415
+
+    try:
+        typer.echo(describe_new_key(name, scope or ["*"], secrets.token_urlsafe(32)))
+    except ApiKeyError as error:
+        _fail(str(error))
+
+
+def _migrate(dsn: str, *, baseline: bool, status: bool, dry_run: bool) -> None:
+    import asyncpg  # noqa: PLC0415
+
+    from wingmanmatch_server import migrating  # noqa: PLC0415
+    from wingmanmatch_server.drivers.migrations import MigrationError  # noqa: PLC0415
+    from wingmanmatch_server.drivers.postgres import AWAY  # noqa: PLC0415
+
+    try:
+        if status:
+            said, current = asyncio.run(migrating.tell_status(dsn))
+            typer.echo(said)
+            sys.exit(not current)
+        tell = migrating.tell_rehearsal if dry_run else migrating.tell_migration
+        typer.echo(asyncio.run(tell(dsn, baseline=baseline)))
+    except MigrationError as error:
+        _fail(str(error))
+    except (asyncpg.PostgresError, *AWAY) as error:
+        _fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
+
+
 def _settings() -> Settings:
     try:
         return load_settings()
@@ -65,11 +139,10 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _engines(settings: Settings) -> Iterator[EmbeddedEngines]:
+def _engines(settings: Settings, *, valkey: bool = True) -> Iterator[EmbeddedEngines]:
     """Start the engines that the settings do not replace; end with a sentence where that is not possible."""
-    engines = EmbeddedEngines(
-        settings.data_dir, postgres=settings.database_url is None, valkey=settings.redis_url is None
-    )
+    postgres = settings.database_url is None and not settings.by_rest
+    engines = EmbeddedEngines(settings.data_dir, postgres=postgres, valkey=valkey and settings.redis_url is None)
     try:
         engines.start()
         yield engines

@@ -8,6 +8,7 @@
     ├── FailedPrecondition  the request is wrong now
     ├── Aborted             another change came first; repeat the whole step
     ├── ResourceExhausted   a quota is used up until `retry_after`
+    │   └── RateLimited     the quota is a rate limit policy's
     ├── Unavailable         a dependency is away; the same call may succeed later
     ├── DeadlineExceeded    it took longer than it may
     └── Unimplemented       this version does not do it
@@ -89,6 +90,23 @@ class _Temporary(DomainError):
 
 class ResourceExhausted(_Temporary):
     """A quota is used up."""
+
+
+class RateLimited(ResourceExhausted):
+    """The bucket of a rate limit policy does not hold what the call costs; without `retry_after` it never will.
+
+    A bucket of `capacity` tokens fills in `window` seconds and held `remaining` tokens. `subject` is whose it is.
+    """
+
+    def __init__(
+        self, policy: str, subject: str, *, capacity: int, window: float, remaining: int, retry_after: float | None
+    ) -> None:
+        super().__init__("RATE_LIMITED", f"rate limit {policy} is used up", {"policy": policy}, retry_after=retry_after)
+        self.policy = policy
+        self.subject = subject
+        self.capacity = capacity
+        self.window = window
+        self.remaining = remaining
 
 
 class Unavailable(_Temporary):

@@ -10,7 +10,11 @@ import uvloop
 
 from wingmanmatch_server import __version__, errors
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import Migration, migrate, read_migrations
+from wingmanmatch_server.drivers.migrations import Migration, MigrationError, migrate, read_migrations
+from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
+from wingmanmatch_server.identity.api_keys import ApiKeyError
+from wingmanmatch_server.identity.certificates import CertificateError
+from wingmanmatch_server.ratelimit.policy_file import PolicyFileError
 from wingmanmatch_server.serving import AddressInUse, serve
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.telemetry.logs import configure_logs
@@ -23,21 +27,44 @@ def run(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, engines, started))
-    except (AddressInUse, errors.Unavailable) as error:
+    except (AddressInUse, ApiKeyError, CertificateError, MigrationError, PolicyFileError, errors.Unavailable) as error:
         sys.exit(f"wingmanmatch {__version__}: {error}")
     except (asyncpg.PostgresError, OSError) as error:
         sys.exit(f"wingmanmatch {__version__}: DATABASE_URL cannot be used: {type(error).__name__}")
 
 
 async def _run(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
-    database_url = settings.database_url.get_secret_value() if settings.database_url else engines.postgres_dsn
-    applied = await migrate(database_url, read_migrations(), baseline=settings.supabase_url is None)
+    database_url = _database_url(settings, engines)
+    applied = await _migrate(settings, database_url)
 
     def announce(grpc_address: str, http_address: str) -> None:
         seconds = time.monotonic() - started
         typer.echo(banner(settings, engines, applied, grpc_address, http_address, seconds))
 
-    await serve(settings, database_url, announce)
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else engines.redis_url
+    await serve(settings, database_url, redis_url, announce)
+
+
+def _database_url(settings: Settings, engines: EmbeddedEngines) -> str | None:
+    """Return where PostgreSQL answers, or None where it is reached by REST."""
+    if settings.database_url:
+        return settings.database_url.get_secret_value()
+    return None if settings.by_rest else engines.postgres_dsn
+
+
+async def _migrate(settings: Settings, database_url: str | None) -> list[Migration]:
+    # Neither REST nor a transaction pooler can: the lock that makes processes wait for one another is a session's.
+    if database_url is None or behind_transaction_pooler(database_url):
+        return []
+    return await migrate(database_url, read_migrations(), baseline=settings.supabase_url is None)
+
+
+def _place_of_postgres(settings: Settings, engines: EmbeddedEngines) -> str:
+    if settings.database_url:
+        return "DATABASE_URL"
+    if settings.by_rest:
+        return "SUPABASE_URL"
+    return f"{engines.versions['PostgreSQL']} in {settings.data_dir.absolute() / 'postgres'}"
 
 
 def banner(
@@ -52,7 +79,7 @@ def banner(
     data = settings.data_dir.absolute()
     versions = engines.versions
     migrated = f", {len(applied)} migrations applied" if applied else ""
-    postgres = f"{versions['PostgreSQL']} in {data / 'postgres'}" if not settings.database_url else "DATABASE_URL"
+    postgres = _place_of_postgres(settings, engines)
     valkey = f"{versions['Valkey']} in {data / 'valkey'}" if not settings.redis_url else "REDIS_URL"
     return "\n".join(
         (

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from wingmanmatch_server.bootstrap import Application, open_application
+from wingmanmatch_server.identity.certificates import CertificateFiles, ServerCertificates
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.web import serve_web
 
@@ -30,7 +31,7 @@ class AddressInUse(Exception):
         super().__init__(f"{address} is taken by another program; stop it, or set {setting} to another address")
 
 
-async def serve(settings: Settings, database_url: str, announce: Announce) -> None:
+async def serve(settings: Settings, database_url: str | None, redis_url: str, announce: Announce) -> None:
     """Serve until a signal says stop; `announce` is called once the server answers, with its addresses.
 
     SIGTERM drains first: health is NOT_SERVING for `drain_delay` seconds while calls are still served, so that load
@@ -39,9 +40,9 @@ async def serve(settings: Settings, database_url: str, announce: Announce) -> No
     """
     signals = _signals()
     async with (
-        open_application(settings, database_url, sys.stderr.buffer) as application,
+        open_application(settings, database_url, redis_url, sys.stderr.buffer) as application,
         _web(settings, application) as http_port,
-        listening(application, settings.grpc_listen) as (server, grpc_port),
+        listening(application, settings.grpc_listen, credentials_of(settings)) as (server, grpc_port),
     ):
         announce(_with_port(settings.grpc_listen, grpc_port), _with_port(settings.http_listen, http_port))
         received = await signals.get()
@@ -52,12 +53,17 @@ async def serve(settings: Settings, database_url: str, announce: Announce) -> No
 
 
 @asynccontextmanager
-async def listening(application: Application, address: str) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
-    """Start a gRPC server on `address` and yield it with its port. Raises AddressInUse."""
+async def listening(
+    application: Application, address: str, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
+    """Start a gRPC server on `address`, with TLS if there are credentials, and yield it with its port.
+
+    Raises AddressInUse.
+    """
     server = grpc.aio.server(options=CHANNEL_OPTIONS)
     server.add_generic_rpc_handlers(tuple(application.handlers))
     try:
-        port = server.add_insecure_port(address)
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError:
         raise AddressInUse("GRPC_LISTEN", address) from None
     await server.start()
@@ -65,6 +71,14 @@ async def listening(application: Application, address: str) -> AsyncIterator[tup
         yield server, port
     finally:
         await server.stop(0)
+
+
+def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:
+    """Return the TLS credentials that the settings name, None without. Raises CertificateError."""
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    files = CertificateFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    return ServerCertificates(files).credentials()
 
 
 @asynccontextmanager

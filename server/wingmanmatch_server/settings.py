@@ -1,16 +1,22 @@
 """Settings, from the environment and from `.env` in the working directory. All problems are reported at once."""
 
 import ipaddress
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from wingmanmatch_server.identity.api_keys import parse_keys
 from wingmanmatch_server.telemetry.logs import LogFormat
 
 MAX_PORT = 65535
+MIN_JWT_SECRET = 32  # RFC 7518, section 3.2
+# Each of these lets the server tell callers apart.
+CREDENTIALS = ("api_keys", "api_keys_file", "supabase_jwt_secret", "tls_client_ca_file")
 REQUIRED_IN_PRODUCTION = ("anthropic_api_key", "supabase_url", "supabase_service_key", "supabase_anon_key")
 
 
@@ -36,24 +42,85 @@ class Settings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
     )
 
-    environment: Environment = Environment.DEVELOPMENT
-    grpc_listen: str = "127.0.0.1:50051"
-    http_listen: str = "127.0.0.1:9464"
-    drain_delay: float = Field(3.0, ge=0, le=600, description="Seconds between NOT_SERVING and the end of service.")
-    shutdown_grace: float = Field(15.0, ge=0, le=600, description="Seconds that calls under way may still take.")
-    log_format: LogFormat = "text"
+    environment: Environment = Field(
+        Environment.DEVELOPMENT, description="In production the server refuses to start without what it then needs."
+    )
+    drain_delay: float = Field(
+        3.0,
+        ge=0,
+        le=600,
+        description="Seconds between NOT_SERVING and the end of service after SIGTERM, for load balancers to notice.",
+    )
+    shutdown_grace: float = Field(15.0, ge=0, le=600, description="Seconds that calls under way may take after that.")
+    log_format: LogFormat = Field("text", description="text for people, json for machines.")
 
-    data_dir: Path = Path(".wingmanmatch")
-    supabase_url: str | None = None
-    supabase_service_key: SecretStr | None = None
-    supabase_anon_key: SecretStr | None = None
-    database_url: SecretStr | None = None
-    redis_url: SecretStr | None = None
-    anthropic_api_key: SecretStr | None = None
-    resend_api_key: SecretStr | None = None
-    mail_from: str = "WingmanMatch <wingman@localhost>"
+    data_dir: Path = Field(
+        Path(".wingmanmatch"), description="The data of the embedded PostgreSQL and Valkey, and mail in outbox/."
+    )
+    supabase_url: str | None = Field(
+        None, description="The address of a Supabase project's API, such as https://PROJECT.supabase.co."
+    )
+    supabase_service_key: SecretStr | None = Field(
+        None, description="The project's secret key (sb_secret_…), or the older service_role key."
+    )
+    supabase_anon_key: SecretStr | None = Field(
+        None, description="The project's publishable key (sb_publishable_…), or the older anon key."
+    )
+    api_keys: str = Field(
+        "", description="Who may call, as `wingmanmatch keys create` prints it: NAME:SCOPES:HASH, separated by commas."
+    )
+    api_keys_file: Path | None = Field(
+        None, description="A file of such entries, one a line; read again when it changes."
+    )
+    supabase_jwt_secret: SecretStr | None = Field(
+        None, description="Accepts users' tokens that the project signs by its shared secret (HS256)."
+    )
+    tls_cert_file: Path | None = Field(
+        None, description="The certificate chain to serve TLS with (PEM); read again when it changes."
+    )
+    tls_key_file: Path | None = Field(None, description="The key of TLS_CERT_FILE (PEM).")
+    tls_client_ca_file: Path | None = Field(
+        None, description="Demands of every client a certificate of this authority (PEM); its name is the caller."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Networks of proxies, such as 10.0.0.0/8, separated by commas, whose x-forwarded-for is believed.",
+    )
+    enable_reflection: bool = Field(default=True, description="Whether grpcurl and its like may ask for descriptors.")
+    grpc_listen: str = Field(
+        "127.0.0.1:50051",
+        description="Where gRPC calls are taken; a loopback address, as long as no credential tells callers apart.",
+    )
+    http_listen: str = Field("127.0.0.1:9464", description="Where Prometheus reads /metrics.")
 
-    max_daily_matches: int = Field(10, ge=1, le=1000)
+    database_url: SecretStr | None = Field(
+        None, description="Instead of the embedded PostgreSQL: any PostgreSQL from 15 to 18, such as Supabase's."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Instead of the embedded Valkey: Redis 6.2 or later, or any Valkey; rediss:// for TLS."
+    )
+    anthropic_api_key: SecretStr | None = Field(None, description="The key for Claude, who coaches.")
+    resend_api_key: SecretStr | None = Field(
+        None, description="The key for Resend, which sends the mail; without it mail goes to the outbox folder."
+    )
+    mail_from: str = Field(
+        "WingmanMatch <wingman@localhost>", description="The sender of mails, at a domain that Resend has verified."
+    )
+
+    max_daily_matches: int = Field(
+        10, ge=1, le=1000, description="Match requests that a person may make in any 24 hours."
+    )
+    enable_rate_limiting: bool = Field(True, description="Whether calls are charged to their rate limits.")
+    rate_limits_file: Path | None = Field(
+        None, description="A TOML file that changes and adds rate limit policies; read again whenever it changes."
+    )
+
+    session_timeout_hours: int = Field(
+        24, ge=1, le=24 * 365, description="Hours that a user session lives without being extended, and the most."
+    )
+    session_max_age_days: int = Field(
+        30, ge=1, le=3650, description="Days after which a user session ends, however often it was extended."
+    )
 
     @field_validator("grpc_listen", "http_listen")
     @classmethod
@@ -65,10 +132,51 @@ class Settings(BaseSettings):
 
     @field_validator("grpc_listen")
     @classmethod
-    def _loopback(cls, value: str) -> str:
-        if not _is_loopback(value.rpartition(":")[0]):
-            raise ValueError("must be a loopback address: no credential is configured by which to tell callers apart")
+    def _closed_to_strangers(cls, value: str, info: ValidationInfo) -> str:
+        if not _is_loopback(value.rpartition(":")[0]) and not _authenticates(info.data):
+            raise ValueError(
+                "must be a loopback address: no credential is configured by which to tell callers apart; "
+                "run `wingmanmatch keys create NAME` and set API_KEYS to what it prints"
+            )
         return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _entries(cls, value: str) -> str:
+        parse_keys(value, "API_KEYS")
+        return value
+
+    @field_validator("supabase_jwt_secret")
+    @classmethod
+    def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_JWT_SECRET:
+            raise ValueError(f"must have at least {MIN_JWT_SECRET} characters")
+        return value
+
+    @field_validator("tls_key_file", "tls_client_ca_file")
+    @classmethod
+    def _with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        key_missing = info.field_name == "tls_key_file" and value is None and info.data.get("tls_cert_file")
+        if key_missing or (value is not None and not info.data.get("tls_cert_file")):
+            raise ValueError("and TLS_CERT_FILE are needed together")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for network in _split(value):
+            ipaddress.ip_network(network)
+        return value
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether callers need a credential: one is configured, or this is production."""
+        return _authenticates(vars(self))
+
+    @property
+    def proxy_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """TRUSTED_PROXIES, parsed."""
+        return [ipaddress.ip_network(network) for network in _split(self.trusted_proxies)]
 
     @field_validator(*REQUIRED_IN_PRODUCTION)
     @classmethod
@@ -77,12 +185,17 @@ class Settings(BaseSettings):
             raise ValueError("is required when ENVIRONMENT is production")
         return value
 
-    @field_validator("database_url")
+    @field_validator("supabase_service_key", "supabase_anon_key")
     @classmethod
-    def _reachable_without_rest(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _both_keys(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None and info.data.get("supabase_url"):
-            raise ValueError("is required beside SUPABASE_URL: this version reaches Supabase's PostgreSQL directly")
+            raise ValueError("is required beside SUPABASE_URL")
         return value
+
+    @property
+    def by_rest(self) -> bool:
+        """Whether the database is reached by Supabase's REST interface, and not by PostgreSQL's own protocol."""
+        return self.supabase_url is not None and self.database_url is None
 
     @field_validator("resend_api_key")
     @classmethod
@@ -104,6 +217,15 @@ def _sentence(problem: ErrorDetails) -> str:
     name = ".".join(str(part) for part in problem["loc"]).upper()
     text = problem["msg"].removeprefix("Value error, ")
     return f"{name} {text[0].lower()}{text[1:]}"
+
+
+def _authenticates(values: Mapping[str, Any]) -> bool:
+    # In production Supabase is there, and the keys it publishes tell its users apart.
+    return values.get("environment") is Environment.PRODUCTION or any(values.get(name) for name in CREDENTIALS)
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,18 +6,24 @@ from pathlib import Path
 import pytest
 
 from support.databases import fresh_database
-from support.server import serving_application
+from support.server import roomy_limits, serving_application
 from wingmanmatch_client import Client
+from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of the module's server."""
-    return tmp_path_factory.mktemp("data")
+def data_dir(tmp_path_factory: pytest.TempPathFactory, transport: str) -> Path:
+    """The data folder of the module's server over one transport."""
+    return tmp_path_factory.mktemp(transport)
 
 
 @pytest.fixture(scope="module")
-async def client(admin_dsn: str, data_dir: Path) -> AsyncIterator[Client]:
-    """A client of a server that a module's tests share."""
-    async with fresh_database(admin_dsn) as dsn, serving_application(dsn, data_dir) as client:
+async def client(admin_dsn: str, engines: EmbeddedEngines, data_dir: Path, transport: str) -> AsyncIterator[Client]:
+    """A client of a server that a module's tests share; each test runs once for each transport."""
+    async with (
+        fresh_database(admin_dsn) as dsn,
+        serving_application(
+            dsn, engines.redis_url, data_dir, transport=transport, rate_limits_file=roomy_limits(data_dir)
+        ) as client,
+    ):
         yield client

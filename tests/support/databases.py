@@ -6,9 +6,15 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+
+from support.postgrest import ANONYMOUS_KEY, SERVICE_KEY, serving_rest
+from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.postgres import open_postgres
+from wingmanmatch_server.drivers.supabase import open_supabase
 
 TEMPLATE = "wingmanmatch_template"
+TRANSPORTS = ("postgres", "rest")
 
 
 def with_database(dsn: str, name: str) -> str:
@@ -31,6 +37,17 @@ async def fresh_database(admin_dsn: str) -> AsyncIterator[str]:
         yield with_database(admin_dsn, name)
     finally:
         await execute(admin_dsn, f"drop database {name} with (force)")
+
+
+@asynccontextmanager
+async def open_database(dsn: str, transport: str) -> AsyncIterator[Database]:
+    """Open the database of `dsn` over one of `TRANSPORTS`."""
+    if transport == "postgres":
+        async with open_postgres(dsn) as database:
+            yield database
+    else:
+        async with serving_rest(dsn) as rest, open_supabase(rest.url, SERVICE_KEY, ANONYMOUS_KEY) as database:
+            yield database
 
 
 async def execute(dsn: str, statement: str) -> None:

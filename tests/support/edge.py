@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 from wingmanmatch.matching.v1 import matching_service_pb2
 from wingmanmatch_server.bootstrap import Application, make_interceptors
 from wingmanmatch_server.interceptors.chain import Interceptor, service_handler
+from wingmanmatch_server.interceptors.identity import Identity
+from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.serving import listening
 from wingmanmatch_server.system.health import Health
 from wingmanmatch_server.telemetry.logs import AccessLog
@@ -33,7 +35,8 @@ class Edge:
 
     def interceptors(self) -> list[Interceptor]:
         """Return the server's own edge."""
-        return make_interceptors(RpcMetrics(self.registry), self.access_log)
+        identity = Identity(None, None, peer_address_behind(()))
+        return make_interceptors(RpcMetrics(self.registry), self.access_log, identity)
 
     def replaced(self, replacement: Interceptor) -> list[Interceptor]:
         """Return the server's own edge with the interceptor of `replacement`'s class replaced."""

@@ -11,6 +11,20 @@ from typing import Any, Protocol
 from wingmanmatch_server import errors
 
 RETRY_AFTER = 1.0  # seconds after which a caller may try again when the database did not answer
+HEALTH = "health"  # the function that a ping calls
+
+
+class CallFailed(Exception):
+    """A function failed in a way that can only be a defect of ours.
+
+    Its text is fit for a log: it quotes the database only where that names tables and constraints, never their rows.
+    """
+
+    def __init__(self, function: str, code: str, message: str) -> None:
+        """`code` is an SQLSTATE, or PostgREST's own."""
+        quoted = f": {message}" if code.startswith(_NAMES_NO_DATA) else ""
+        super().__init__(f"{function} failed with {code}{quoted}")
+        self.code = code
 
 
 class Database(Protocol):
@@ -20,15 +34,23 @@ class Database(Protocol):
         """Call `function` as the service role and return its jsonb result, decoded.
 
         `parameters` are JSON values, named as in the function's definition; those left out take their SQL defaults. The
-        call is one transaction: it has its whole effect or none. A cancelled call is cancelled in the database too.
+        call is one transaction: it has its whole effect or none. Give a cancelled mutation's request_id again: over
+        PostgreSQL's protocol a cancelled call is cancelled in the database too, but PostgREST lets it run to its end.
 
-        Raises errors.DomainError as the function raised it, and errors.Unavailable if the database did not answer.
+        Raises errors.DomainError as the function raised it, errors.Unavailable if the database did not answer, and
+        CallFailed.
         """
 
-    async def ping(self) -> float:
-        """Return the seconds that a round trip takes. Raises errors.Unavailable."""
+    async def call_as_anonymous(self, function: str, /, **parameters: Any) -> Any:
+        """Do the same as the role `anon`, for which row level security is enforced."""
 
-    async def listen(self, channel: str, callback: Callable[[], None]) -> Callable[[], Awaitable[None]] | None:
+    async def ping(self) -> float:
+        """Return the seconds that a call as the service role takes. Raises errors.Unavailable."""
+
+    async def ping_as_anonymous(self) -> float:
+        """Do the same as the role `anon`."""
+
+    async def listen(self, channel: str, callback: Callable[[], None], /) -> Callable[[], Awaitable[None]] | None:
         """Call `callback` on each NOTIFY of `channel`, and once after each connection made, the first included.
 
         Return what ends it, or None where the transport cannot listen and the caller must poll.
@@ -55,6 +77,13 @@ def domain_error(
     return raised_as(detail or "INTERNAL", message, json.loads(hint or "{}")) if raised_as else None
 
 
+def call_error(
+    function: str, sqlstate: str, message: str, detail: str | None = None, hint: str | None = None
+) -> errors.DomainError | CallFailed:
+    """Return what an SQLSTATE that ended a call of `function` means."""
+    return domain_error(sqlstate, message, detail, hint) or CallFailed(function, sqlstate, message)
+
+
 def _invalid(reason: str, message: str, metadata: Mapping[str, str]) -> errors.DomainError:
     violation = errors.FieldViolation(metadata.get("field", ""), reason, message)
     return errors.InvalidArgument([violation], reason, message, metadata)
@@ -76,3 +105,5 @@ _RAISED_AS: dict[str, Callable[[str, str, Mapping[str, str]], errors.DomainError
 # Classes of the PostgreSQL manual's appendix A: connection exception, insufficient resources, operator intervention.
 _AWAY = ("08", "53", "57")
 _LOST_RACE = ("40001", "40P01")
+# Integrity constraints, syntax and access rules: their messages speak of the schema. Others may quote a value.
+_NAMES_NO_DATA = ("23", "42")

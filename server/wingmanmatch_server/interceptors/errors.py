@@ -1,6 +1,7 @@
 """Turns what was raised into a status. Nothing else in the server ends a call with an error."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 DOMAIN = "wingmanmatch.dev"
 # Trailers above 8 KiB may be refused by the client's HTTP/2.
 MAX_VIOLATIONS = 20
+LONGEST_PUSHBACK = 2**31 - 1  # milliseconds, what gRPC's clients can read
+Trailers = tuple[tuple[str, str], ...]
 CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
@@ -28,6 +31,7 @@ CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Aborted: grpc.StatusCode.ABORTED,
     errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.RateLimited: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
@@ -49,28 +53,26 @@ class Errors:
             try:
                 return _of_type(expected, await proceed(decoded(request), call))
             except errors.DomainError as error:
-                _refuse(call, CODES[type(error)], error.reason, error.message, details_of(error))
-                return None
+                trailers = trailers_of(error, call.context.time_remaining)
+                await _refuse(call, CODES[type(error)], error.reason, error.message, details_of(error), trailers)
             except asyncio.CancelledError as error:
                 if not _ended_by_client(call):
                     # Something inside leaked it. Passed on, the client would get no status at all.
-                    self._internal(method, call, error)
-                    return None
+                    await self._internal(method, call, error)
                 raise
             except ClientGone:
                 _end(call, grpc.StatusCode.CANCELLED, "CANCELLED")
                 return None
             except Exception as error:  # noqa: BLE001 - the text of an unforeseen error must not reach the client
-                self._internal(method, call, error)
-                return None
+                await self._internal(method, call, error)
 
         return answer
 
-    def _internal(self, method: Method, call: Call, error: BaseException) -> None:
+    async def _internal(self, method: Method, call: Call, error: BaseException) -> None:
         error_id = self._make_error_id()
         log.error("rpc_failed", method=method.path, error_id=error_id, exc_info=error)
         info = _error_info("INTERNAL", {"error_id": error_id})
-        _refuse(call, grpc.StatusCode.INTERNAL, "INTERNAL", f"internal error {error_id}", [info])
+        await _refuse(call, grpc.StatusCode.INTERNAL, "INTERNAL", f"internal error {error_id}", [info])
 
 
 def _of_type(expected: type, response: Any) -> Any:
@@ -100,7 +102,54 @@ def details_of(error: errors.DomainError) -> list[Message]:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    if isinstance(error, errors.RateLimited):
+        details.append(_quota_failure(error))
     return details
+
+
+def trailers_of(error: errors.DomainError, time_remaining: Callable[[], float | None]) -> Trailers:
+    """Return the trailers that tell `error` to gRPC's own retries and to proxies.
+
+    `time_remaining` returns the seconds left of the call's deadline, None without one.
+    """
+    if not isinstance(error, errors.RateLimited):
+        return ()
+    wait = error.retry_after
+    until = "" if wait is None else f";t={math.ceil(wait)}"
+    return (
+        ("grpc-retry-pushback-ms", str(_pushback(wait, time_remaining()))),
+        ("ratelimit", f'"{error.policy}";r={error.remaining}{until}'),
+        ("ratelimit-policy", f'"{error.policy}";q={error.capacity};w={math.ceil(error.window)}'),
+    )
+
+
+def _pushback(wait: float | None, left: float | None) -> int:
+    """Return the milliseconds that a client's own retry is to wait; -1 where it would wait in vain."""
+    if wait is None or (left is not None and wait >= left):
+        return -1
+    return min(math.ceil(wait * 1000), LONGEST_PUSHBACK)
+
+
+def status_of(error: errors.DomainError) -> Message:
+    """Return the `google.rpc.Status` that tells `error` inside a response."""
+    return _status(CODES[type(error)], error.message, details_of(error))
+
+
+def _status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> Message:
+    packed = []
+    for detail in details:
+        packed.append(AnyMessage())
+        packed[-1].Pack(detail)
+    status: Message = status_pb2.Status(code=code.value[0], message=message, details=packed)
+    return status
+
+
+def _quota_failure(error: errors.RateLimited) -> Message:
+    violation = error_details_pb2.QuotaFailure.Violation(
+        subject=error.subject, description=error.message, quota_id=error.policy, quota_value=error.capacity
+    )
+    failure: Message = error_details_pb2.QuotaFailure(violations=[violation])
+    return failure
 
 
 def _error_info(reason: str, metadata: dict[str, str]) -> Message:
@@ -119,15 +168,19 @@ def _bad_request(violations: Sequence[errors.FieldViolation]) -> Message:
     return request
 
 
-def _refuse(call: Call, code: grpc.StatusCode, reason: str, message: str, details: Sequence[Message]) -> None:
-    packed = []
-    for detail in details:
-        packed.append(AnyMessage())
-        packed[-1].Pack(detail)
-    status = status_pb2.Status(code=code.value[0], message=message, details=packed)
-    call.context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    call.context.set_details(message)
-    _end(call, code, reason)
+async def _refuse(
+    call: Call,
+    code: grpc.StatusCode,
+    reason: str,
+    message: str,
+    details: Sequence[Message],
+    trailers: Trailers = (),
+) -> None:
+    """End the call; raises what grpc.aio ends it by."""
+    status = _status(code, message, details)
+    call.code, call.reason = code, reason
+    # grpc.aio answers an aborted call by trailers alone, and only after such an answer may a client's own retry act.
+    await call.context.abort(code, message, (("grpc-status-details-bin", status.SerializeToString()), *trailers))
 
 
 def _end(call: Call, code: grpc.StatusCode, reason: str) -> None:

@@ -2,33 +2,42 @@
 
 from typing import Any, Protocol
 
-from wingmanmatch_server.interceptors.chain import Call, Proceed
+from wingmanmatch_server.interceptors.chain import LOCAL, Call, Proceed
+from wingmanmatch_server.interceptors.peer import PeerAddress
 from wingmanmatch_server.interceptors.policy import Method
+
+LONGEST_USER = 64  # requests are charged before they are validated, so a user may be named by anything
 
 
 class Limiter(Protocol):
     """Keeps the buckets."""
 
-    async def spend(self, policy: str, subject: str) -> None:
-        """Take one token of `subject`'s bucket. Raises errors.ResourceExhausted if there is none."""
+    async def spend(self, policy: str, subject: str, caller: str) -> None:
+        """Take one token of `subject`'s bucket when `caller` calls. Raises errors.RateLimited if there is none."""
 
 
 class Throttle:
-    """Spends one token a call: the acting user's, or the caller's where the request names no user."""
+    """Spends one token a call: the acting user's, else the caller's, else that of the address the call comes from."""
 
-    def __init__(self, limiter: Limiter | None) -> None:
+    def __init__(self, limiter: Limiter | None, peer_of: PeerAddress) -> None:
         """Without a limiter nothing is limited."""
         self._limiter = limiter
+        self._peer_of = peer_of
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         """See `Interceptor.bind`."""
-        policy, user_of, limiter = method.policy.rate_limit, method.user_of, self._limiter
+        policy, user_of = method.policy.rate_limit, method.user_of or (lambda _request: "")
+        limiter, peer_of = self._limiter, self._peer_of
         if limiter is None or not policy:
             return proceed
 
         async def throttle(request: Any, call: Call) -> Any:
-            user = user_of(request) if user_of else ""
-            await limiter.spend(policy, user or call.caller.name)
+            # One user has one bucket, however the id is written.
+            subject = user_of(request).lower()
+            if not 0 < len(subject) <= LONGEST_USER:
+                # Without credentials every caller is LOCAL, which tells nobody apart.
+                subject = call.caller.name if call.caller is not LOCAL else peer_of(call.context)
+            await limiter.spend(policy, subject, call.caller.name)
             return await proceed(request, call)
 
         return throttle

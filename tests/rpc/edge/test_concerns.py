@@ -14,7 +14,7 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call, Caller
 from wingmanmatch_server.interceptors.circuit import Circuit
 from wingmanmatch_server.interceptors.identity import Identity
-from wingmanmatch_server.interceptors.policy import Method
+from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.interceptors.throttle import Throttle
 
 USER = "7b2f0c5e-52a8-4d0b-9a53-8d6d9ef0a001"
@@ -100,7 +100,7 @@ class OneToken:
     def __init__(self) -> None:
         self.spent: list[tuple[str, str]] = []
 
-    async def spend(self, policy: str, subject: str) -> None:
+    async def spend(self, policy: str, subject: str, _caller: str) -> None:
         """Take the token."""
         if (policy, subject) in self.spent:
             raise errors.ResourceExhausted("RATE_LIMITED", "slow down", {"policy": policy}, retry_after=20)
@@ -110,7 +110,7 @@ class OneToken:
 async def test_throttle_charges_the_user_by_the_methods_policy() -> None:
     """The policy comes from the proto and the subject from the request; another user is not affected."""
     edge, limiter = Edge(), OneToken()
-    async with serving(Answers(), edge=edge, interceptors=edge.replaced(Throttle(limiter))):
+    async with serving(Answers(), edge=edge, interceptors=edge.replaced(Throttle(limiter, peer_address_behind(())))):
         await stub_of(edge).RequestMatch(matching_service_pb2.RequestMatchRequest(user_id=USER), timeout=5)
         await stub_of(edge).RequestMatch(matching_service_pb2.RequestMatchRequest(user_id=OTHER), timeout=5)
         again = matching_service_pb2.RequestMatchRequest(user_id=USER)
@@ -151,18 +151,22 @@ async def test_circuit_of_another_dependency_is_ignored() -> None:
     assert edge.handled("GetMatch", "OK") == 1
 
 
-def authenticate(_method: Method, context: Any) -> Caller:
-    """Know one back end by its key."""
-    if ("authorization", "Bearer key") in [(key, value) for key, value in context.invocation_metadata()]:
-        return Caller("booking")
-    raise errors.Unauthenticated("CREDENTIAL_INVALID", "no valid credential")
+class OneKey:
+    """Knows one back end by its key."""
+
+    async def identify(self, context: Any) -> Caller | None:
+        """Return the back end, or nobody."""
+        credentials = [value for key, value in context.invocation_metadata() if key == "authorization"]
+        return Caller("booking", scopes=frozenset({"matching"})) if credentials == ["Bearer key"] else None
 
 
 @pytest.mark.parametrize(("metadata", "code"), [((), "UNAUTHENTICATED"), ((("authorization", "Bearer key"),), "OK")])
 async def test_identity_comes_before_validation(metadata: tuple[tuple[str, str], ...], code: str) -> None:
     """A caller without credential learns nothing of the request's faults; one with it is named in the log."""
     edge, answers = Edge(), Answers()
-    async with serving(answers, edge=edge, interceptors=edge.replaced(Identity(authenticate))):
+    async with serving(
+        answers, edge=edge, interceptors=edge.replaced(Identity(OneKey(), None, peer_address_behind(())))
+    ):
         call = stub_of(edge).GetMatch(REQUEST, timeout=5, metadata=metadata)
         if code == "OK":
             await call

@@ -34,10 +34,10 @@ class CreateSessionRequest(_message.Message):
     user_id: _builtins.str
     """Whose session."""
     request_id: _builtins.str
-    """Makes a retry safe; a UUID."""
+    """Makes a retry safe; a random UUID, for with it the server keeps the token so that only who knows it can read it."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """What to remember; at most 64 KiB as protobuf bytes."""
+        """What to remember; at most 64 KiB as protobuf bytes, and some 30 objects deep, which is what parsers take."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
@@ -100,7 +100,7 @@ class GetSessionRequest(_message.Message):
     token: _builtins.str
     """The session's token."""
     touch: _builtins.bool
-    """Extends the session too, by the time it was created with."""
+    """Extends the session too, as TouchSession does without a `ttl`."""
     def __init__(
         self,
         *,
@@ -157,7 +157,7 @@ class UpdateSessionRequest(_message.Message):
     """Makes a retry safe; a UUID."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """What to remember from now on; at most 64 KiB as protobuf bytes."""
+        """What to remember from now on, within the bounds of CreateSession."""
 
     def __init__(
         self,
@@ -213,7 +213,9 @@ class TouchSessionRequest(_message.Message):
     """The session's token."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """How long the session lives from now on without being extended. Left out means the time it was created with."""
+        """How long the session lives from now on without being extended, be that longer or shorter than before; bounds as in
+        CreateSession. Left out means the time it was created with, and then the session never ends earlier for it.
+        """
 
     def __init__(
         self,

@@ -111,7 +111,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TouchSession(self, request, context):
-        """Extends a session from now on, at most to its `max_expire_time`. Idempotent. Reasons: SESSION_NOT_FOUND.
+        """Extends a session from now on, at most to its `max_expire_time`. Idempotent. Reasons: SESSION_NOT_FOUND,
+        FIELD_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,9 @@ class SessionServiceStub:
     24 hours. Reasons: SESSION_NOT_FOUND, SESSION_VERSION_MISMATCH, FIELD_INVALID, REQUEST_ID_REUSED.
     """
     TouchSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.TouchSessionRequest, _session_service_pb2.TouchSessionResponse]
-    """Extends a session from now on, at most to its `max_expire_time`. Idempotent. Reasons: SESSION_NOT_FOUND."""
+    """Extends a session from now on, at most to its `max_expire_time`. Idempotent. Reasons: SESSION_NOT_FOUND,
+    FIELD_INVALID.
+    """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.DeleteSessionRequest, _session_service_pb2.DeleteSessionResponse]
     """Ends the session of a token. Idempotent: an unknown token is as good as ended."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
@@ -88,7 +90,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.TouchSessionRequest,
         context: _aio.ServicerContext[_session_service_pb2.TouchSessionRequest, _abc.Awaitable[_session_service_pb2.TouchSessionResponse]],
     ) -> _abc.Awaitable[_session_service_pb2.TouchSessionResponse]:
-        """Extends a session from now on, at most to its `max_expire_time`. Idempotent. Reasons: SESSION_NOT_FOUND."""
+        """Extends a session from now on, at most to its `max_expire_time`. Idempotent. Reasons: SESSION_NOT_FOUND,
+        FIELD_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def DeleteSession(

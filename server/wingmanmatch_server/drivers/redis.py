@@ -1,0 +1,257 @@
+"""Redis or Valkey: one server, one behind Sentinel, or a cluster."""
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import redis.asyncio as redis
+from hiredis import pack_command
+from redis import exceptions
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.maint_notifications import MaintNotificationsConfig
+
+from wingmanmatch_server import errors
+
+CLUSTER, SENTINEL = "redis+cluster", "redis+sentinel"
+MAX_CONNECTIONS = 20
+CLUSTER_CALLS = 8  # at a time in one batch: each takes a connection, and many new ones at once take long
+MAX_HELD = 2  # connections that scripts keep to themselves
+CONNECT_TIMEOUT = 2.0
+COMMAND_TIMEOUT = 2.0
+POOL_TIMEOUT = 1.0
+HEALTH_CHECK_INTERVAL = 15
+RETRY_AFTER = 1.0  # seconds after which a caller may try again when Redis did not answer
+SUBSCRIPTION_CHECK = 5.0  # seconds of silence after which a subscription is asked whether it lives
+
+# How a server shows that it cannot serve now, besides breaking the connection. Any other error reply is about the call.
+AWAY = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.RedisClusterException,
+    exceptions.ClusterError,
+    exceptions.MovedError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.NoPermissionError,
+    OSError,
+    TimeoutError,
+)
+AWAY_REPLIES = ("BUSY ", "LOADING", "MISCONF", "NOAUTH", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED")
+
+
+class Script:
+    """A Lua script, called by its hash."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class ScriptCall(NamedTuple):
+    """One call of a script; on a cluster its keys share a slot."""
+
+    keys: Sequence[str]
+    arguments: Sequence[str | int]
+
+
+class ScriptFailed(Exception):
+    """The server ran the script and it failed, such as on a key of another type."""
+
+
+class RedisServer:
+    """What the areas ask of Redis. `client` is redis-py's own; `away` makes its errors the domain's."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.clustered = isinstance(client, redis.RedisCluster)
+        self._held: list[Any] = []
+
+    def slot_of(self, key: str) -> int:
+        """Return the slot of a key; without a cluster all keys are in one."""
+        return key_slot(key.encode()) if self.clustered else 0
+
+    async def ping(self) -> float:
+        """Return the seconds that a round trip takes. Raises errors.Unavailable."""
+        started = time.perf_counter()
+        with away():
+            await self.client.ping()
+        return time.perf_counter() - started
+
+    async def run(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run the script for each call, in their order, in one round trip; on a cluster side by side, in any order.
+
+        Return the replies; the place of a call that failed by itself holds ScriptFailed. Nothing is ever sent twice
+        that may have run. Raises errors.Unavailable: then any of the calls may have run or not.
+        """
+        with away():
+            if self.clustered:
+                limit = asyncio.Semaphore(CLUSTER_CALLS)
+                replies = await asyncio.gather(*(self._run_one(script, call, limit) for call in calls))
+            else:
+                replies = await self._run_pipelined(script, calls)
+        return [_reply(reply) for reply in replies]
+
+    @asynccontextmanager
+    async def subscribed(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Subscribe for the length of the context; yield the messages from then on.
+
+        The iterator raises errors.Unavailable when the connection is lost, and messages with it.
+        """
+        if self.clustered:
+            with away():
+                await self.client.initialize()  # a subscription does not do so by itself
+        async with aclosing(self.client.pubsub()) as subscription:
+            with away():
+                await subscription.subscribe(channel)
+                confirmation = await subscription.get_message(timeout=COMMAND_TIMEOUT)
+            if confirmation is None:
+                raise unavailable()
+            yield _messages(subscription)
+
+    async def _run_one(self, script: Script, call: ScriptCall, limit: asyncio.Semaphore) -> Any:
+        arguments = (len(call.keys), *call.keys, *call.arguments)
+        async with limit:
+            try:
+                return await self.client.evalsha(script.sha, *arguments)
+            except exceptions.NoScriptError:
+                return await self.client.eval(script.text, *arguments)
+            except exceptions.ResponseError as error:
+                return error
+
+    async def _run_pipelined(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
+        replies = await self._send(script, calls, load=False)
+        unknown = [place for place, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
+        if unknown:
+            # The server forgot the script, so these have not run: the one case in which a call may be sent again.
+            again = await self._send(script, [calls[place] for place in unknown], load=True)
+            for place, reply in zip(unknown, again, strict=True):
+                replies[place] = reply
+        return replies
+
+    async def _send(self, script: Script, calls: Sequence[ScriptCall], *, load: bool) -> list[Any]:
+        packed = []
+        for call in calls:
+            name, body = ("EVAL", script.text) if load else ("EVALSHA", script.sha)
+            words: Any = (name, body, len(call.keys), *call.keys, *call.arguments)
+            packed.append(pack_command(words))
+            load = False
+        async with asyncio.timeout(COMMAND_TIMEOUT), self._held_connection() as connection:
+            await connection.send_packed_command(packed, check_health=False)
+            return [await _read(connection) for _ in packed]
+
+    @asynccontextmanager
+    async def _held_connection(self) -> AsyncIterator[Any]:
+        """Lend a connection that the pool gave once and need not be asked for again.
+
+        redis-py's pipelines and its pool do so much around each round trip that it shows in every limited call.
+        """
+        pool = self.client.connection_pool
+        connection = self._held.pop() if self._held else await pool.get_connection()
+        connection.socket_timeout = None  # one timeout for all replies, where redis-py sets one for each
+        try:
+            await pool.ensure_connection(connection)
+            yield connection
+        finally:
+            if len(self._held) < MAX_HELD:
+                self._held.append(connection)
+            else:
+                connection.socket_timeout = COMMAND_TIMEOUT
+                await pool.release(connection)
+
+
+@asynccontextmanager
+async def open_redis(url: str, *, max_connections: int = MAX_CONNECTIONS) -> AsyncIterator[RedisServer]:
+    """Open a pool on `url` without waiting for the server to answer.
+
+    `redis://`, `rediss://` and `unix://` name one server; `redis+cluster://HOST:PORT` any node of a cluster;
+    `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE` the primary that these sentinels know by that name. A command is
+    sent once: whoever knows that it is safe to repeat may do so. Raises ValueError for any other URL.
+    """
+    options: dict[str, Any] = {
+        "max_connections": max_connections,
+        "socket_timeout": COMMAND_TIMEOUT,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "health_check_interval": HEALTH_CHECK_INTERVAL,
+        # The pool replaces connections that the server closed before it lends them, so this costs nothing.
+        "retry": Retry(NoBackoff(), 0),
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "driver_info": None,
+    }
+    client, closing = _open(url, options)
+    try:
+        yield RedisServer(client)
+    finally:
+        for each in closing:
+            await each.aclose()
+
+
+def _open(url: str, options: dict[str, Any]) -> tuple[Any, Sequence[Any]]:
+    parts = urlsplit(url)
+    if parts.scheme == CLUSTER:
+        account: dict[str, Any] = {"username": parts.username, "password": parts.password and unquote(parts.password)}
+        nodes = [ClusterNode(host, port) for host, port in _hosts(parts.netloc)]
+        cluster = redis.RedisCluster(startup_nodes=nodes, **account, **options)
+        return cluster, [cluster]
+    if parts.scheme == SENTINEL:
+        sentinel = Sentinel(_hosts(parts.netloc), socket_timeout=CONNECT_TIMEOUT)  # type: ignore[no-untyped-call]
+        password = parts.password and unquote(parts.password)
+        primary = sentinel.master_for(parts.path.strip("/"), password=password, **options)
+        return primary, [primary, sentinel]
+    pool = redis.BlockingConnectionPool.from_url(url, timeout=POOL_TIMEOUT, **options)
+    client = redis.Redis.from_pool(pool)
+    return client, [client]
+
+
+def _hosts(netloc: str) -> list[tuple[str, int]]:
+    addresses = [address.rpartition(":") for address in netloc.rpartition("@")[2].split(",")]
+    return [(host.strip("[]"), int(port)) for host, _, port in addresses]
+
+
+async def _read(connection: Any) -> Any:
+    try:
+        return await connection.read_response(timeout=math.inf)
+    except exceptions.ResponseError as error:
+        return error
+
+
+async def _messages(subscription: Any) -> AsyncIterator[bytes]:
+    while True:
+        with away():
+            message = await subscription.get_message(ignore_subscribe_messages=True, timeout=SUBSCRIPTION_CHECK)
+            if message is None:
+                await subscription.ping()
+        if message is not None and message["type"] == "message":
+            yield message["data"]
+
+
+def _reply(reply: Any) -> Any:
+    if not isinstance(reply, exceptions.ResponseError):
+        return reply
+    if isinstance(reply, AWAY) or str(reply).startswith(AWAY_REPLIES):
+        raise unavailable() from reply
+    return ScriptFailed(type(reply).__name__)
+
+
+def unavailable() -> errors.Unavailable:
+    """Return the error of a call that Redis did not answer."""
+    return errors.Unavailable("REDIS_UNAVAILABLE", "Redis does not answer", retry_after=RETRY_AFTER)
+
+
+class away:  # noqa: N801 - reads as a statement: `with away():`
+    """Turn the errors by which redis-py says that the server is away into errors.Unavailable."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, AWAY):
+            raise unavailable() from error

@@ -1,0 +1,173 @@
+"""The database over Supabase's REST interface, PostgREST.
+
+A call is one request and one transaction, a read-only one if the function is declared stable or immutable. PostgREST
+runs it to its end, or to the role's statement timeout, even if the caller goes away.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import aiohttp
+import httpx
+import orjson
+import structlog
+from httpx_aiohttp import AiohttpTransport
+from supabase import AsyncClient, AsyncClientOptions, PostgrestAPIError, acreate_client
+
+from wingmanmatch_server import errors
+from wingmanmatch_server.drivers.database import HEALTH, RETRY_AFTER, CallFailed, call_error, unavailable
+
+log = structlog.get_logger(__name__)
+
+MAX_CONNECTIONS = 20
+READ_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 2.0
+# This transport counts the time to connect as waiting for the pool.
+POOL_TIMEOUT = CONNECT_TIMEOUT + 1.0
+# Shorter than gateways keep an idle connection, so that a request rarely meets one that is just being closed.
+KEEPALIVE = 30.0
+SQLSTATE_LENGTH = 5
+UNKNOWN_FUNCTION = "PGRST202"
+REFUSED = (401, 403)
+TOO_MANY = 429
+SERVER_ERROR = 500
+NO_CONTENT = 204
+
+# The library raises without a status and takes any text for an answer, so the response itself is kept for each task.
+_response: ContextVar[httpx.Response] = ContextVar("supabase_response")
+
+
+class SupabaseDatabase:
+    """`drivers.database.Database` over two clients, one for each key."""
+
+    def __init__(self, service: AsyncClient, anonymous: AsyncClient) -> None:
+        """Both clients' responses go through `keep_response`."""
+        self._service = service
+        self._anonymous = anonymous
+
+    async def call(self, function: str, /, **parameters: Any) -> Any:
+        """See `Database.call`."""
+        return await _call(self._service, function, parameters)
+
+    async def call_as_anonymous(self, function: str, /, **parameters: Any) -> Any:
+        """See `Database.call_as_anonymous`."""
+        return await _call(self._anonymous, function, parameters)
+
+    async def ping(self) -> float:
+        """See `Database.ping`."""
+        return await _ping(self._service)
+
+    async def ping_as_anonymous(self) -> float:
+        """See `Database.ping_as_anonymous`."""
+        return await _ping(self._anonymous)
+
+    async def listen(self, _channel: str, _callback: Callable[[], None]) -> Callable[[], Awaitable[None]] | None:
+        """See `Database.listen`; REST cannot."""
+        return None
+
+
+@asynccontextmanager
+async def open_supabase(
+    url: str,
+    service_key: str,
+    anonymous_key: str,
+    *,
+    max_connections: int = MAX_CONNECTIONS,
+    read_timeout: float = READ_TIMEOUT,
+    pool_timeout: float = POOL_TIMEOUT,
+) -> AsyncIterator[SupabaseDatabase]:
+    """Open the project at `url`; at most `max_connections` calls are under way, the others wait `pool_timeout` seconds.
+
+    Raises errors.Unavailable if it does not answer, or not to both keys.
+    """
+    limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEPALIVE)
+    timeout = httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, pool=pool_timeout)
+    # A call on it costs half to a fifth of what one on httpx's own costs: benchmarks/transports.py.
+    transport = AiohttpTransport(limits=limits, client=lambda: _session(limits))
+    async with httpx.AsyncClient(
+        timeout=timeout, transport=transport, event_hooks={"response": [keep_response]}
+    ) as http:
+        database = SupabaseDatabase(await _client(url, service_key, http), await _client(url, anonymous_key, http))
+        await database.ping()
+        await database.ping_as_anonymous()
+        yield database
+
+
+async def keep_response(response: httpx.Response) -> None:
+    """Keep the response for the call of this task."""
+    _response.set(response)
+
+
+def _session(limits: httpx.Limits) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=limits.max_connections or 0, keepalive_timeout=KEEPALIVE)
+    # Calls of different people share the session, so it remembers nothing.
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+async def _client(url: str, key: str, http: httpx.AsyncClient) -> AsyncClient:
+    options = AsyncClientOptions(
+        httpx_client=http, auto_refresh_token=False, persist_session=False, postgrest_client_retry=False
+    )
+    return await acreate_client(url, key, options=options)
+
+
+async def _ping(client: AsyncClient) -> float:
+    started = time.perf_counter()
+    await _call(client, HEALTH, {})
+    return time.perf_counter() - started
+
+
+async def _call(client: AsyncClient, function: str, parameters: dict[str, Any]) -> Any:
+    assert function.isidentifier()
+    try:
+        await client.rpc(function, parameters).execute()
+    except PostgrestAPIError as error:
+        failure = _failure(function, _response.get(), error)
+    except (httpx.HTTPError, aiohttp.ClientError, OSError, TimeoutError):
+        failure = unavailable()
+    else:
+        return _result(function, _response.get())
+    # Here no other error is under way: theirs quote rows and lead to requests, which hold keys.
+    raise failure
+
+
+def _result(function: str, response: httpx.Response) -> Any:
+    if response.status_code == NO_CONTENT:
+        return None
+    if response.headers.get("content-type", "").startswith("application/json"):
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            pass
+    log.error("supabase_answer_not_understood", function=function, status=response.status_code)
+    raise unavailable()
+
+
+def _failure(function: str, response: httpx.Response, error: PostgrestAPIError) -> errors.DomainError | CallFailed:
+    """Return what an answer of status 400 or more means. Whatever is not about the call itself is an outage."""
+    code, status = error.code or "", response.status_code
+    if len(code) == SQLSTATE_LENGTH:
+        detail = error.details if isinstance(error.details, str) else None
+        return call_error(function, code, error.message or "", detail, error.hint)
+    if status == TOO_MANY:
+        return _throttled(response.headers)
+    if code == UNKNOWN_FUNCTION:
+        # Also until PostgREST has read the schema again after a migration, so the same call may succeed later.
+        log.error("supabase_function_unknown", function=function)
+    elif status in REFUSED:
+        log.error("supabase_key_refused", function=function, status=status, code=code)
+    elif code.startswith("PGRST") and status < SERVER_ERROR:
+        return CallFailed(function, code, "")
+    else:
+        log.warning("supabase_failed", function=function, status=status, code=code)
+    return unavailable()
+
+
+def _throttled(headers: Mapping[str, str]) -> errors.ResourceExhausted:
+    seconds = headers.get("retry-after", "")
+    retry_after = float(seconds) if seconds.isdecimal() else RETRY_AFTER
+    message = "the database takes no more calls for now"
+    return errors.ResourceExhausted("DATABASE_UNAVAILABLE", message, retry_after=retry_after)

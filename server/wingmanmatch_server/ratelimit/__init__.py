@@ -1,0 +1,14 @@
+"""Rate limits: token buckets that all replicas share in Redis.
+
+policies.py        what each policy allows, with its overrides; the five that are built in
+policy_file.py     the TOML file that changes them, checked line by line and read again when it changes
+limiter.py         decides: the one thing that the edge, the service and Envoy's protocol all ask
+token_bucket.py    the buckets in Redis, by the script token_bucket.lua
+coalescer.py       makes one round trip of what many callers ask at once
+denials.py         remembers denials, so that a denied caller costs Redis nothing
+local_buckets.py   what decides while Redis is away
+recovery.py        finds out when Redis is back
+service.py         wingmanmatch.ratelimit.v1.RateLimitService
+envoy.py           envoy.service.ratelimit.v3.RateLimitService
+metrics.py         decisions by policy and outcome
+"""

@@ -1,0 +1,136 @@
+"""What each rate limit policy allows. Policies are data; nothing here changes once it is made."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from wingmanmatch_server import errors
+
+UNLIMITED = 2**31 - 1  # what is told as the capacity of a bucket that is none
+MICROSECONDS = 1_000_000
+# Instants are some 2^51 microseconds, and the script's numbers are whole up to 2^53.
+LONGEST_FILL = 2**52
+LARGEST_ROUNDING = 0.001
+
+
+class Outage(StrEnum):
+    """What decides while Redis is away: a bucket of this process, or one answer for all."""
+
+    LOCAL = "local"
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Limit:
+    """One kind of bucket. `interval` is the microseconds in which a token flows in.
+
+    A capacity of 0 lets nothing pass and an interval of 0 everything; neither is `counted` in a bucket. `bucket` tells
+    the limit apart from the policy's others, and has no colon; `argument` is what the script is told; a bucket with
+    `near` tokens or less is nearly empty.
+    """
+
+    policy: str
+    capacity: int
+    interval: int
+    shadow: bool = False
+    outage: Outage = Outage.LOCAL
+    bucket: str = ""
+    argument: str = field(init=False)
+    counted: bool = field(init=False)
+    near: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bucket", self.bucket or self.policy)
+        object.__setattr__(self, "counted", self.capacity > 0 and self.interval > 0)
+        object.__setattr__(self, "near", self.capacity // 5)
+        object.__setattr__(self, "argument", f"{self.interval}:{self.capacity}:{int(not self.shadow)}")
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether everything passes."""
+        return self.interval == 0
+
+    def key_of(self, subject: str) -> str:
+        """Return the key of a subject's bucket. On a cluster all buckets of a subject share a slot."""
+        if "}" in subject or "%" in subject:
+            subject = subject.replace("%", "%25").replace("}", "%7D")
+        return f"rl:{{{subject}}}:{self.bucket}"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A limit, and those that hold in its place for some subjects or calling back ends.
+
+    A subject's override comes before a caller's. What a caller's override covers has buckets of its own.
+    """
+
+    limit: Limit
+    refill_per_second: float
+    by_subject: Mapping[str, Limit] = field(default_factory=dict)
+    by_caller: Mapping[str, Limit] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The policy's name."""
+        return self.limit.policy
+
+    def limit_for(self, subject: str, caller: str) -> Limit:
+        """Return the limit of a subject's bucket when `caller` asks."""
+        if not self.by_subject and not self.by_caller:
+            return self.limit
+        return self.by_subject.get(subject) or self.by_caller.get(caller) or self.limit
+
+    def keys_of(self, subject: str) -> list[str]:
+        """Return the keys of every bucket that the subject may have."""
+        return [limit.key_of(subject) for limit in (self.limit, *self.by_caller.values())]
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The policies in force. `version` differs where one of them does; `replicas` share what is local in an outage."""
+
+    by_name: Mapping[str, Policy]
+    version: str
+    replicas: int = 1
+
+    def policy(self, name: str) -> Policy:
+        """Return a policy. Raises errors.NotFound."""
+        try:
+            return self.by_name[name]
+        except KeyError:
+            message = "no rate limit policy has this name"
+            raise errors.NotFound("RATE_LIMIT_POLICY_NOT_FOUND", message, {"policy": name}) from None
+
+
+def interval_of(refill_per_second: float) -> int:
+    """Return the whole microseconds a token takes.
+
+    Raises ValueError where rounding changes the rate by more than one part in a thousand.
+    """
+    if refill_per_second <= 0:
+        raise ValueError("must be more than 0")
+    interval = round(MICROSECONDS / refill_per_second)
+    if not interval or abs(interval * refill_per_second / MICROSECONDS - 1) > LARGEST_ROUNDING:
+        raise ValueError("is too fast to be kept exactly: buckets count in microseconds")
+    return interval
+
+
+def make_limit(name: str, capacity: int, refill_per_second: float, *, bucket: str = "") -> Limit:
+    """Return a limit that is enforced. Raises ValueError for numbers that the buckets cannot hold."""
+    interval = interval_of(refill_per_second)
+    if capacity * interval > LONGEST_FILL:
+        raise ValueError("takes more than 140 years to fill the bucket")
+    return Limit(name, capacity, interval, bucket=bucket)
+
+
+def built_in() -> Iterable[Policy]:
+    """Return the policies that the protos name."""
+    rates = {
+        "public_api": (100, 1.0),
+        "auth_endpoint": (10, 0.1),
+        "match_request": (5, 0.05),
+        "email_send": (3, 0.01),
+        "challenge_submit": (20, 0.2),
+    }
+    return [Policy(make_limit(name, capacity, refill), refill) for name, (capacity, refill) in rates.items()]

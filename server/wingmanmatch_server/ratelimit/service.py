@@ -1,0 +1,194 @@
+"""RateLimitService: translates between the wire and the limiter."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
+from wingmanmatch_server import errors
+from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.interceptors.errors import status_of
+from wingmanmatch_server.ratelimit.limiter import Decision, Limiter
+from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Limit, Outage, Policy
+from wingmanmatch_server.ratelimit.token_bucket import Answer, Ask, RequestId
+
+STREAM_WINDOW = 256  # checks of one stream that may be under way
+OUTAGES = {
+    Outage.LOCAL: rate_limit_pb2.OUTAGE_BEHAVIOR_LOCAL,
+    Outage.ALLOW: rate_limit_pb2.OUTAGE_BEHAVIOR_ALLOW,
+    Outage.DENY: rate_limit_pb2.OUTAGE_BEHAVIOR_DENY,
+}
+
+
+class RateLimitService:
+    """Each method is the RPC of its name; `rate_limit_service.proto` has the contract."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    async def check_rate_limit(
+        self, request: rate_limit_service_pb2.CheckRateLimitRequest, call: Call
+    ) -> rate_limit_service_pb2.CheckRateLimitResponse:
+        """Ask buckets and charge those that allow."""
+        decision = await self._limiter.decide(
+            self._asks(request.descriptors, call),
+            all_or_nothing=request.mode == rate_limit_pb2.CHECK_MODE_ALL,
+            request=_request_id(request, call),
+        )
+        response = rate_limit_service_pb2.CheckRateLimitResponse(allowed=decision.allowed, degraded=decision.degraded)
+        _fill(response.results, request.descriptors, decision)
+        return response
+
+    async def peek_rate_limit(
+        self, request: rate_limit_service_pb2.PeekRateLimitRequest, call: Call
+    ) -> rate_limit_service_pb2.PeekRateLimitResponse:
+        """Ask buckets and charge nothing."""
+        all_or_nothing = request.mode == rate_limit_pb2.CHECK_MODE_ALL
+        asks = self._asks(request.descriptors, call)
+        decision = await self._limiter.decide(asks, all_or_nothing=all_or_nothing, peek=True)
+        response = rate_limit_service_pb2.PeekRateLimitResponse(allowed=decision.allowed, degraded=decision.degraded)
+        _fill(response.results, request.descriptors, decision)
+        return response
+
+    async def reset_rate_limit(
+        self, request: rate_limit_service_pb2.ResetRateLimitRequest, call: Call
+    ) -> rate_limit_service_pb2.ResetRateLimitResponse:
+        """Fill a bucket."""
+        decision = await self._limiter.reset(request.policy, request.subject, call.caller.name)
+        response = rate_limit_service_pb2.ResetRateLimitResponse()
+        _write(response.result, request, decision.asks[0], decision.answers[0])
+        return response
+
+    async def refund_rate_limit(
+        self, request: rate_limit_service_pb2.RefundRateLimitRequest, call: Call
+    ) -> rate_limit_service_pb2.RefundRateLimitResponse:
+        """Put tokens back."""
+        decision = await self._limiter.refund(self._asks(request.descriptors, call), _request_id(request, call))
+        response = rate_limit_service_pb2.RefundRateLimitResponse()
+        _fill(response.results, request.descriptors, decision)
+        return response
+
+    async def list_policies(
+        self, _request: rate_limit_service_pb2.ListPoliciesRequest, _call: Call
+    ) -> rate_limit_service_pb2.ListPoliciesResponse:
+        """List the policies in force."""
+        policies = self._limiter.policies
+        return rate_limit_service_pb2.ListPoliciesResponse(
+            policies=[_policy(policy) for policy in policies.by_name.values()], version=policies.version
+        )
+
+    async def stream_check_rate_limit(
+        self, requests: AsyncIterator[rate_limit_service_pb2.StreamCheckRateLimitRequest], call: Call
+    ) -> AsyncIterator[rate_limit_service_pb2.StreamCheckRateLimitResponse]:
+        """Answer checks in their order; those under way at the same time share round trips to Redis."""
+        window: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(STREAM_WINDOW)
+        reader = asyncio.create_task(self._read(requests, call, window))
+        try:
+            while (answer := await window.get()) is not None:
+                yield await answer
+            await reader
+        finally:
+            await _cancel(reader, window)
+
+    async def _read(
+        self,
+        requests: AsyncIterator[rate_limit_service_pb2.StreamCheckRateLimitRequest],
+        call: Call,
+        window: "asyncio.Queue[asyncio.Task[Any] | None]",
+    ) -> None:
+        try:
+            async for request in requests:
+                await window.put(asyncio.create_task(self._answer(request.check, call)))
+        finally:
+            await window.put(None)
+
+    async def _answer(
+        self, request: rate_limit_service_pb2.CheckRateLimitRequest, call: Call
+    ) -> rate_limit_service_pb2.StreamCheckRateLimitResponse:
+        try:
+            response = await self.check_rate_limit(request, call)
+        except errors.DomainError as error:
+            return rate_limit_service_pb2.StreamCheckRateLimitResponse(error=status_of(error))
+        return rate_limit_service_pb2.StreamCheckRateLimitResponse(check=response)
+
+    def _asks(self, descriptors: Sequence[rate_limit_pb2.RateLimitDescriptor], call: Call) -> list[Ask]:
+        asks: list[Ask] = []
+        policy_of, caller = self._limiter.policies.policy, call.caller.name
+        for each in descriptors:
+            subject, cost = each.subject, each.cost
+            limit = policy_of(each.policy).limit_for(subject, caller)
+            # No cost is told apart from a cost of 0 only where it matters: asking costs as much as reading.
+            if cost == 0 and not each.HasField("cost"):
+                cost = 1
+            if cost > limit.capacity and limit.counted:
+                raise _too_much(len(asks), limit)
+            asks.append(Ask(limit.key_of(subject), limit, cost))
+        return asks
+
+
+async def _cancel(reader: "asyncio.Task[None]", window: "asyncio.Queue[asyncio.Task[Any] | None]") -> None:
+    """End what a stream has under way when it ends before its time."""
+    tasks: list[asyncio.Task[Any]] = [reader]
+    while not window.empty():
+        waiting = window.get_nowait()
+        if waiting is not None:
+            tasks.append(waiting)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _request_id(
+    request: rate_limit_service_pb2.CheckRateLimitRequest | rate_limit_service_pb2.RefundRateLimitRequest, call: Call
+) -> RequestId | None:
+    if not request.request_id:
+        return None
+    body = request.SerializeToString(deterministic=True)
+    digest = hashlib.sha256(request.DESCRIPTOR.full_name.encode() + body).hexdigest()
+    return RequestId(f"{call.caller.name}:{request.request_id}", digest[:32])
+
+
+def _too_much(place: int, limit: Limit) -> errors.InvalidArgument:
+    message = f"must be at most {limit.capacity}, the capacity of {limit.policy}"
+    violation = errors.FieldViolation(f"descriptors[{place}].cost", "cost.capacity", message)
+    metadata = {"policy": limit.policy, "capacity": str(limit.capacity)}
+    return errors.InvalidArgument([violation], "COST_EXCEEDS_CAPACITY", metadata=metadata)
+
+
+def _fill(results: Any, descriptors: Sequence[rate_limit_pb2.RateLimitDescriptor], decision: Decision) -> None:
+    add = results.add
+    for descriptor, ask, answer in zip(descriptors, decision.asks, decision.answers, strict=True):
+        _write(add(), descriptor, ask, answer)
+
+
+def _write(result: rate_limit_pb2.RateLimitResult, asked: Any, ask: Ask, answer: Answer) -> None:
+    """Write one answer; assignments, because a constructor's keywords cost several times as much."""
+    (allowed, remaining, retry, reset), limit = answer, ask.limit
+    result.policy = limit.policy
+    result.subject = asked.subject
+    result.limit = limit.capacity
+    result.remaining = remaining
+    _write_duration(result.reset_after, reset)
+    if allowed or limit.shadow:
+        result.allowed = True
+        if not allowed:
+            result.shadow_denied = True
+    elif retry > 0:
+        _write_duration(result.retry_after, retry)
+
+
+def _write_duration(duration: Any, microseconds: int) -> None:
+    duration.seconds = microseconds // MICROSECONDS  # written even if 0, which makes the duration present
+    if rest := microseconds % MICROSECONDS:
+        duration.nanos = rest * 1000
+
+
+def _policy(policy: Policy) -> rate_limit_pb2.RateLimitPolicy:
+    return rate_limit_pb2.RateLimitPolicy(
+        name=policy.name,
+        capacity=policy.limit.capacity,
+        refill_per_second=policy.refill_per_second,
+        shadow=policy.limit.shadow,
+        outage_behavior=OUTAGES[policy.limit.outage],
+    )

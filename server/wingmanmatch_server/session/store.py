@@ -1,0 +1,199 @@
+"""What sessions ask of Redis. One method is one round trip and one atomic step: it has its whole effect or none.
+
+The times of all replicas are those of the Redis server, which alone reads a clock.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import resources
+from typing import Any
+
+from wingmanmatch_server import errors
+from wingmanmatch_server.drivers.redis import MAX_CONNECTIONS, RedisServer, Script, ScriptCall, away
+from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.session.keys import creation_key, digest, session_key, update_key, user_key
+from wingmanmatch_server.session.token import SALT_BYTES, SECRET_BYTES, make_token, seal, unseal
+
+FIELDS = ("id", "user_id", "version", "create_time", "update_time", "expire_time", "max_expire_time", "data")
+SPARE_CONNECTIONS = 4  # of the pool's, left to others who share it
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as stored; times in milliseconds since 1970."""
+
+    id: str
+    user_id: str
+    version: int
+    create_time: int
+    update_time: int
+    expire_time: int
+    max_expire_time: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a list. `next_after` is None at its end, and otherwise the `after` of the next page."""
+
+    sessions: Sequence[Session]
+    next_after: str | None
+
+
+class SessionStore:
+    """Sessions by their tokens.
+
+    A token may be any text: one that is unknown, expired or malformed takes the same way and raises the same
+    errors.Unauthenticated SESSION_NOT_FOUND. A `request_id` is a UUID or None: a mutation repeated with it within 24
+    hours returns the first answer again and changes nothing, and raises errors.InvalidArgument REQUEST_ID_REUSED if it
+    came with another request.
+
+    Every method raises errors.Unavailable if Redis does not answer or the breaker is open. A mutation may then have
+    happened or not; nothing is sent a second time.
+    """
+
+    def __init__(
+        self, redis: RedisServer, breaker: Breaker, *, max_age: timedelta, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        """`max_age` is how old a session can get; `random_bytes` returns that many that nobody can foresee."""
+        self._redis = redis
+        self._breaker = breaker
+        self._max_age = max_age
+        self._random_bytes = random_bytes
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS - SPARE_CONNECTIONS)
+        self._create, self._update, self._touch = _script("create"), _script("update"), _script("touch")
+        self._delete, self._list, self._delete_of_user = _script("delete"), _script("list"), _script("delete_of_user")
+
+    async def create(
+        self, user_id: str, data: bytes, *, ttl: timedelta, request_id: str | None = None
+    ) -> tuple[Session, str]:
+        """Open a session that lives for `ttl` unless it is extended; return it and its token.
+
+        Redis holds the token's hash and, for a repetition with `request_id`, a form that only this id can open.
+        """
+        token = make_token(self._random_bytes(SECRET_BYTES), user_id)
+        keys = [session_key(token), user_key(user_id)]
+        arguments = [user_id, data, _milliseconds(ttl), _milliseconds(self._max_age), self._end_of_id()]
+        if not request_id:
+            _, *fields = await self._run(self._create, keys, *arguments, "", "")
+            return _session([*fields, data]), token
+        sealed = seal(token, request_id, self._random_bytes(SALT_BYTES))
+        keys.append(creation_key(user_id, request_id))
+        first, *fields = await self._run(self._create, keys, *arguments, digest(data, ttl), sealed)
+        return _session([*fields, data]), unseal(first.decode(), request_id, user_id)
+
+    async def get(self, token: str) -> Session:
+        """Return the session of a token."""
+        async with self._turn():
+            fields = await self._redis.client.hmget(session_key(token), FIELDS)
+        if fields[0] is None:
+            raise not_found()
+        return _session(fields)
+
+    async def update(
+        self, token: str, data: bytes, *, expected_version: int | None = None, request_id: str | None = None
+    ) -> Session:
+        """Replace a session's data and return it. Raises errors.Aborted if its version is not the one expected."""
+        keys = [session_key(token)]
+        arguments = [data, "" if expected_version is None else expected_version, ""]
+        if request_id:
+            keys.append(update_key(token, request_id))
+            arguments[-1] = digest(data, expected_version)
+        return _session([*await self._run(self._update, keys, *arguments), data])
+
+    async def touch(self, token: str, *, ttl: timedelta | None = None) -> Session:
+        """Let a session live for `ttl` from now on, at most to its max_expire_time, and return it.
+
+        Without `ttl` it is the one that the session was created with, and the session never ends earlier for it.
+        """
+        return _session(await self._run(self._touch, [session_key(token)], "" if ttl is None else _milliseconds(ttl)))
+
+    async def delete(self, token: str) -> None:
+        """End the session of a token, if there is one."""
+        await self._run(self._delete, [session_key(token)])
+
+    async def list_of_user(self, user_id: str, *, page_size: int, after: str | None = None) -> Page:
+        """Return a person's live sessions, newest first, those behind the session `after`, which may have ended."""
+        more, *rows = await self._run(self._list, [user_key(user_id)], page_size, after or "")
+        sessions = [_session(row) for row in rows]
+        return Page(sessions, sessions[-1].id if more else None)
+
+    async def delete_of_user(self, user_id: str) -> int:
+        """End every session of a person at one instant; return how many lived."""
+        (count,) = await self._run(self._delete_of_user, [user_key(user_id)])
+        return int(count)
+
+    async def _run(self, script: Script, keys: Sequence[str], *arguments: Any) -> list[Any]:
+        async with self._turn():
+            (reply,) = await self._redis.run(script, [ScriptCall(keys, arguments)])
+        if isinstance(reply, Exception):
+            raise reply
+        outcome, *answer = reply
+        if outcome != b"OK":
+            raise _REFUSALS[outcome](*answer)
+        return list(answer)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for a connection in the order of arrival, and take part in the breaker."""
+        if self._breaker.open_for():
+            raise self._breaker.refusal()
+        # The pool itself lends to whoever asks first when a connection comes back, so that others could wait for ever.
+        async with self._turns:
+            with self._breaker.guard(), away():
+                yield
+
+    def _end_of_id(self) -> str:
+        # The last two groups of a random UUID hold its variant and 62 random bits.
+        return str(uuid.UUID(bytes=self._random_bytes(16), version=4))[19:]
+
+
+def not_found() -> errors.Unauthenticated:
+    """Return the error of every token that opens nothing."""
+    return errors.Unauthenticated("SESSION_NOT_FOUND", "the token opens no session")
+
+
+def _version_mismatch(version: bytes) -> errors.Aborted:
+    message = "the session's version is not the one expected; read it again"
+    return errors.Aborted("SESSION_VERSION_MISMATCH", message, {"version": version.decode()})
+
+
+def _request_id_reused() -> errors.InvalidArgument:
+    message = "request_id was used for another request"
+    violation = errors.FieldViolation("request_id", "REQUEST_ID_REUSED", message)
+    return errors.InvalidArgument([violation], "REQUEST_ID_REUSED", message)
+
+
+_REFUSALS: dict[bytes, Callable[..., errors.DomainError]] = {
+    b"SESSION_NOT_FOUND": not_found,
+    b"SESSION_VERSION_MISMATCH": _version_mismatch,
+    b"REQUEST_ID_REUSED": _request_id_reused,
+}
+
+
+def _session(fields: Sequence[Any]) -> Session:
+    session_id, user_id, *numbers, data = fields
+    version, create_time, update_time, expire_time, max_expire_time = map(int, numbers)
+    return Session(
+        id=session_id.decode(),
+        user_id=user_id.decode(),
+        version=version,
+        create_time=create_time,
+        update_time=update_time,
+        expire_time=expire_time,
+        max_expire_time=max_expire_time,
+        data=data,
+    )
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)
+
+
+def _script(name: str) -> Script:
+    folder = resources.files(__package__)
+    return Script("".join((folder / f"{part}.lua").read_text() for part in ("prelude", name)))

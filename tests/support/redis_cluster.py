@@ -1,0 +1,104 @@
+"""A real Redis Cluster of three nodes, from the embedded Valkey's program, on loopback ports."""
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import redis.asyncio as redis
+
+from support.valkey import program
+
+SLOTS = 16384
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports whose cluster bus ports, 10000 above, exist."""
+    sockets = []
+    for port in range(21_000 + os.getpid() % 500 * 10, 32_000):
+        candidate = socket.socket()
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            candidate.close()
+            continue
+        sockets.append(candidate)
+        if len(sockets) == count:
+            break
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def start_node(port: int, folder: Path) -> "subprocess.Popen[bytes]":
+    """Start one node."""
+    folder.mkdir()
+    options = {
+        "port": str(port),
+        "bind": "127.0.0.1",
+        "cluster-enabled": "yes",
+        "cluster-node-timeout": "2000",
+        "dir": str(folder),
+        "save": "",
+        "appendonly": "no",
+        "cluster-port": str(port + 10_000),
+    }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return subprocess.Popen([program(), *arguments], stdout=subprocess.DEVNULL)
+
+
+@asynccontextmanager
+async def redis_cluster(folder: Path) -> AsyncIterator[str]:
+    """Yield the URL of a cluster whose three nodes share all slots."""
+    ports = free_ports(3)
+    processes = [start_node(port, folder / str(port)) for port in ports]
+    nodes = [redis.Redis(port=port) for port in ports]
+    try:
+        await asyncio.gather(*(_answers(node) for node in nodes))
+        await _join(nodes, ports)
+        yield f"redis+cluster://127.0.0.1:{ports[0]}"
+    finally:
+        for node in nodes:
+            await node.aclose()
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+async def _answers(node: "redis.Redis") -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await node.ping()
+            except redis.ConnectionError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def _join(nodes: "list[redis.Redis]", ports: list[int]) -> None:
+    share = -(-SLOTS // len(nodes))
+    for number, node in enumerate(nodes):
+        last = min((number + 1) * share, SLOTS) - 1
+        await node.execute_command("CLUSTER ADDSLOTSRANGE", number * share, last)
+        await node.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        if number:
+            await node.execute_command("CLUSTER MEET", "127.0.0.1", ports[0])
+    for node in nodes:
+        await _ready(node)
+
+
+async def _ready(node: "redis.Redis") -> None:
+    async with asyncio.timeout(20):
+        while True:
+            info = await node.execute_command("CLUSTER INFO")
+            state = (
+                info if isinstance(info, dict) else dict(line.split(":") for line in str(info).split() if ":" in line)
+            )
+            if state["cluster_state"] == "ok" and state["cluster_known_nodes"] == "3":
+                return
+            await asyncio.sleep(0.05)

