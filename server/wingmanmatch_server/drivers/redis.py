@@ -112,6 +112,7 @@ class RedisServer:
         async with aclosing(self.client.pubsub()) as subscription:
             with away():
                 await subscription.subscribe(channel)
+                _raise_lost_cancellation()
                 confirmation = await subscription.get_message(timeout=COMMAND_TIMEOUT)
             if confirmation is None:
                 raise unavailable()
@@ -226,11 +227,19 @@ async def _read(connection: Any) -> Any:
 async def _messages(subscription: Any) -> AsyncIterator[bytes]:
     while True:
         with away():
+            _raise_lost_cancellation()
             message = await subscription.get_message(ignore_subscribe_messages=True, timeout=SUBSCRIPTION_CHECK)
             if message is None:
                 await subscription.ping()
         if message is not None and message["type"] == "message":
             yield message["data"]
+
+
+def _raise_lost_cancellation() -> None:
+    """Raise the CancelledError that redis-py swallows when it comes while a connection is being made."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _reply(reply: Any) -> Any:
