@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     max_daily_matches: int = Field(
         10, ge=1, le=1000, description="Match requests that a person may make in any 24 hours."
     )
-    enable_rate_limiting: bool = Field(True, description="Whether calls are charged to their rate limits.")
+    enable_rate_limiting: bool = Field(default=True, description="Whether calls are charged to their rate limits.")
     rate_limits_file: Path | None = Field(
         None, description="A TOML file that changes and adds rate limit policies; read again whenever it changes."
     )

@@ -137,7 +137,7 @@ def test_every_wrong_setting_is_told_at_once(tmp_path: Path) -> None:
         "serve",
         DATA_DIR=str(tmp_path),
         ENVIRONMENT="production",
-        GRPC_LISTEN="0.0.0.0:50051",
+        GRPC_LISTEN="50051",
         MAX_DAILY_MATCHES="none",
         SUPABASE_SERVICE_KEY="hunter2",
     )

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from support.protos import REPOSITORY
 
 SERVER = REPOSITORY / "server"

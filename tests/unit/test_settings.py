@@ -5,10 +5,10 @@ import pytest
 from wingmanmatch_server.settings import Environment, Settings, SettingsError, load_settings
 
 REQUIRED = {
-    "ANTHROPIC_API_KEY": "sk-ant-secret",
+    "ANTHROPIC_API_KEY": "sk-ant-hunter2",
     "SUPABASE_URL": "https://project.example.test",
-    "SUPABASE_SERVICE_KEY": "service-secret",
-    "SUPABASE_ANON_KEY": "anon-secret",
+    "SUPABASE_SERVICE_KEY": "service-hunter2",
+    "SUPABASE_ANON_KEY": "anon-hunter2",
 }
 
 
@@ -86,7 +86,7 @@ def test_secrets_do_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither text nor JSON of the settings shows a key or a password."""
     for name, value in REQUIRED.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DATABASE_URL", "postgresql://user:secret@host/database")
-    monkeypatch.setenv("REDIS_URL", "redis://:secret@host")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:hunter2@host/database")
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter2@host")
     settings = load_settings()
-    assert "secret" not in repr(settings) + str(settings) + settings.model_dump_json()
+    assert "hunter2" not in repr(settings) + str(settings) + settings.model_dump_json()
