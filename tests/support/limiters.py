@@ -12,7 +12,8 @@ import grpc
 from prometheus_client import CollectorRegistry
 
 from wingmanmatch_client import Client
-from wingmanmatch_server.bootstrap import Application, open_application, open_rate_limits
+from wingmanmatch_server.bootstrap import Application, open_application
+from wingmanmatch_server.bootstrap.redis_areas import open_rate_limits
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 from wingmanmatch_server.ratelimit.limiter import Decision, Limiter
 from wingmanmatch_server.ratelimit.recovery import recover

@@ -28,7 +28,8 @@ import dataclasses
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import quote
@@ -196,9 +197,11 @@ def _names(dotted: str) -> tuple[str, ...]:
 class PolicyFile:
     """The policies of a file, read again when it changes; a file that cannot be used changes nothing."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Read the file; without one the built-in policies are in force. Raises PolicyFileError."""
         self._path = path
+        self._now = now
+        self.load_time = now()
         try:
             self._text = path.read_text() if path else ""
         except (OSError, UnicodeDecodeError) as error:
@@ -227,7 +230,7 @@ class PolicyFile:
             self._refuse(error.problems, new=text != self._text)
             self._text = text
             return False
-        self._text, self.usable, self.policies = text, True, policies
+        self._text, self.usable, self.policies, self.load_time = text, True, policies, self._now()
         log.info("rate_limits_loaded", version=policies.version)
         return policies.version != previous
 

@@ -23,10 +23,21 @@ STATES = {
 class RateLimits(Protocol):
     """Where the rate limit policies in force came from."""
 
-    version: str
-    load_time: datetime
-    load_error: str
-    policy_count: int
+    @property
+    def version(self) -> str:
+        """Identifies the policies in force."""
+
+    @property
+    def load_time(self) -> datetime:
+        """When they came into force."""
+
+    @property
+    def load_error(self) -> str:
+        """Why a newer file was not taken; empty if there is none."""
+
+    @property
+    def policy_count(self) -> int:
+        """How many are in force."""
 
 
 @dataclass(frozen=True, slots=True)

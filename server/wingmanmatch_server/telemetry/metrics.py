@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+CIRCUIT_LABELS = ("dependency",)
 RPC_LABELS = ("grpc_service", "grpc_method")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -28,3 +29,20 @@ class RpcMetrics:
     def seconds(self, service: str, method: str) -> Callable[[float], None]:
         """Return what records the seconds that one call took."""
         return self._seconds.labels(service, method).observe
+
+
+class CircuitMetrics:
+    """Changes of state of circuit breakers, and which are open."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._changes = Counter(
+            "wingmanmatch_circuit_changes", "Changes of state.", ("dependency", "state"), registry=registry
+        )
+        self._open = Gauge(
+            "wingmanmatch_circuit_open", "1 while calls are refused.", ("dependency",), registry=registry
+        )
+
+    def changed(self, dependency: str, state: str) -> None:
+        """Note that a breaker changed to a state."""
+        self._changes.labels(dependency, state).inc()
+        self._open.labels(dependency).set(state == "open")

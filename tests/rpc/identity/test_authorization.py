@@ -22,7 +22,8 @@ from support.credentials import (
 from support.edge import MATCHING, Edge, Failure, channel_to, failure_of
 from support.protos import methods, policy
 from wingmanmatch.options.v1 import options_pb2
-from wingmanmatch_server.bootstrap import SERVICES, Application, open_identity
+from wingmanmatch_server.bootstrap import SERVICES, Application
+from wingmanmatch_server.bootstrap.identity import open_identity
 from wingmanmatch_server.interceptors.chain import service_handler
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.health import Health

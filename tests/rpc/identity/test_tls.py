@@ -11,7 +11,8 @@ import trustme
 
 from support.credentials import KEY, SETTINGS, bearer
 from support.edge import MATCHING, Edge, failure_of
-from wingmanmatch_server.bootstrap import Application, open_identity
+from wingmanmatch_server.bootstrap import Application
+from wingmanmatch_server.bootstrap.identity import open_identity
 from wingmanmatch_server.interceptors.chain import Call, service_handler
 from wingmanmatch_server.serving import credentials_of, listening
 from wingmanmatch_server.settings import Settings

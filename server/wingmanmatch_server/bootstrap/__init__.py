@@ -1,0 +1,207 @@
+"""The composition root: every object of the server, made once and joined here, readable from top to bottom.
+
+__init__.py     the application
+identity.py     what tells callers apart
+redis_areas.py  rate limits and user sessions
+status.py       circuit breakers, checks of dependencies, and the report on them
+background.py   work that runs beside the calls
+"""
+
+import os
+import random
+import secrets
+import socket
+import time
+import zoneinfo
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from wingmanmatch.challenge.v1 import challenge_service_pb2
+from wingmanmatch.coaching.v1 import coaching_service_pb2
+from wingmanmatch.envoy.service.ratelimit.v3 import rls_pb2
+from wingmanmatch.matching.v1 import matching_service_pb2
+from wingmanmatch.meetup.v1 import meetup_service_pb2
+from wingmanmatch.notification.v1 import notification_service_pb2
+from wingmanmatch.ratelimit.v1 import rate_limit_service_pb2
+from wingmanmatch.session.v1 import session_service_pb2
+from wingmanmatch.system.v1 import system_service_pb2
+from wingmanmatch_server.bootstrap.background import background, delivering
+from wingmanmatch_server.bootstrap.identity import open_identity
+from wingmanmatch_server.bootstrap.redis_areas import make_session_service, open_rate_limits
+from wingmanmatch_server.bootstrap.status import make_breakers, make_dependencies, make_system_service
+from wingmanmatch_server.drivers.database import Database
+from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
+from wingmanmatch_server.drivers.postgres import open_postgres
+from wingmanmatch_server.drivers.redis import open_redis
+from wingmanmatch_server.drivers.supabase import open_supabase
+from wingmanmatch_server.housekeeping import repeat
+from wingmanmatch_server.interceptors.chain import Interceptor, service_handler
+from wingmanmatch_server.interceptors.circuit import Circuit
+from wingmanmatch_server.interceptors.deadline import Deadline
+from wingmanmatch_server.interceptors.errors import Errors
+from wingmanmatch_server.interceptors.identity import Identity
+from wingmanmatch_server.interceptors.observe import Observe
+from wingmanmatch_server.interceptors.peer import peer_address_behind
+from wingmanmatch_server.interceptors.throttle import Throttle
+from wingmanmatch_server.interceptors.validate import Validate
+from wingmanmatch_server.matching.service import MatchingService
+from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.notification.dispatcher import Dispatcher
+from wingmanmatch_server.notification.mailer import OutboxMailer
+from wingmanmatch_server.notification.render import Renderer, create_environment
+from wingmanmatch_server.notification.store import NotificationStore
+from wingmanmatch_server.ratelimit.envoy import EnvoyRateLimitService
+from wingmanmatch_server.ratelimit.policy_file import PolicyFile
+from wingmanmatch_server.ratelimit.recovery import INTERVAL as RECOVERY_INTERVAL
+from wingmanmatch_server.ratelimit.recovery import recover
+from wingmanmatch_server.ratelimit.service import RateLimitService
+from wingmanmatch_server.settings import Settings
+from wingmanmatch_server.system import health
+from wingmanmatch_server.system.availability import NAMES, Availability
+from wingmanmatch_server.system.reflection import reflection_handlers
+from wingmanmatch_server.telemetry.logs import AccessLog
+from wingmanmatch_server.telemetry.metrics import CircuitMetrics, RpcMetrics
+
+EXPIRY_INTERVAL = 30.0  # seconds
+PURGE_INTERVAL = 600.0
+CHECK_INTERVAL = 5.0
+
+# Every service of the API, in the order in which clients list them.
+SERVICES: tuple[ServiceDescriptor, ...] = (
+    matching_service_pb2.DESCRIPTOR.services_by_name["MatchingService"],
+    meetup_service_pb2.DESCRIPTOR.services_by_name["MeetupService"],
+    challenge_service_pb2.DESCRIPTOR.services_by_name["ChallengeService"],
+    notification_service_pb2.DESCRIPTOR.services_by_name["NotificationService"],
+    session_service_pb2.DESCRIPTOR.services_by_name["SessionService"],
+    rate_limit_service_pb2.DESCRIPTOR.services_by_name["RateLimitService"],
+    coaching_service_pb2.DESCRIPTOR.services_by_name["CoachingService"],
+    system_service_pb2.DESCRIPTOR.services_by_name["SystemService"],
+    rls_pb2.DESCRIPTOR.services_by_name["RateLimitService"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What `serving.py` serves."""
+
+    handlers: Sequence[grpc.GenericRpcHandler]
+    health: health.Health
+    registry: CollectorRegistry
+
+
+@asynccontextmanager
+async def open_application(
+    settings: Settings, database_url: str | None, redis_url: str, log_output: BinaryIO
+) -> AsyncIterator[Application]:
+    """Make the server's objects, run what works in the background, and take all of it down again.
+
+    `database_url` is None where the database is reached by Supabase's REST interface. Raises errors.Unavailable if it
+    does not answer, and PolicyFileError about the file of rate limits. Redis may be away.
+    """
+    async with AsyncExitStack() as stack:
+        registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        access_log = AccessLog(settings.log_format, log_output)
+        stack.callback(access_log.flush)
+
+        followers: list[Callable[[], None]] = []
+        breakers = make_breakers(CircuitMetrics(registry), followers)
+        unguarded = await stack.enter_async_context(open_database(settings, database_url))
+        database = GuardedDatabase(unguarded, breakers["database"])
+        redis = await stack.enter_async_context(open_redis(redis_url))
+        matching = MatchingStore(database, max_daily_matches=settings.max_daily_matches)
+        policies = PolicyFile(settings.rate_limits_file)
+        limiter = await stack.enter_async_context(
+            open_rate_limits(settings, redis, breakers["redis"], registry, policies)
+        )
+
+        dependencies = make_dependencies(unguarded, redis, by_rest=database_url is None)
+        process = health.Health((*health.PROCESS_NAMES, *service_names()))
+        availability = Availability(process, SERVICES, dependencies, breakers)
+        followers.append(availability.refresh)
+        for work in (
+            repeat("expire_matches", matching.expire_matches, interval=EXPIRY_INTERVAL),
+            repeat("purge_request_keys", matching.purge_request_keys, interval=PURGE_INTERVAL),
+            repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL),
+            repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL),
+        ):
+            await stack.enter_async_context(background(work))
+        await stack.enter_async_context(delivering(make_dispatcher(settings, database)))
+
+        implementations: dict[str, object] = {
+            "wingmanmatch.matching.v1.MatchingService": MatchingService(matching, zoneinfo.available_timezones()),
+            "wingmanmatch.session.v1.SessionService": make_session_service(settings, redis, breakers["redis"]),
+            "wingmanmatch.ratelimit.v1.RateLimitService": RateLimitService(limiter),
+            "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
+            "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),
+        }
+        charged = limiter if settings.enable_rate_limiting else None
+        interceptors = make_interceptors(
+            RpcMetrics(registry),
+            access_log,
+            await stack.enter_async_context(open_identity(settings, charged)),
+            Throttle(charged, peer_address_behind(settings.proxy_networks)),
+            Circuit({number: breakers[name] for number, name in NAMES.items() if name in breakers}),
+        )
+        yield Application(
+            handlers=[
+                *(service_handler(each, implementations.get(each.full_name), interceptors) for each in SERVICES),
+                process.handler(),
+                *(reflection_handlers([*service_names(), health.SERVICE]) if settings.enable_reflection else ()),
+            ],
+            health=process,
+            registry=registry,
+        )
+
+
+def service_names() -> list[str]:
+    """Return the full names of all services."""
+    return [service.full_name for service in SERVICES]
+
+
+def open_database(settings: Settings, database_url: str | None) -> AbstractAsyncContextManager[Database]:
+    """Open `database_url`, or without one Supabase's REST interface. Raises errors.Unavailable."""
+    if database_url is not None:
+        return open_postgres(database_url)
+    url, service_key, anonymous_key = settings.supabase_url, settings.supabase_service_key, settings.supabase_anon_key
+    assert url and service_key and anonymous_key  # noqa: PT018 - settings ask for all three or none
+    return open_supabase(url, service_key.get_secret_value(), anonymous_key.get_secret_value())
+
+
+def make_interceptors(
+    metrics: RpcMetrics,
+    access_log: AccessLog,
+    identity: Identity,
+    throttle: Throttle | None = None,
+    circuit: Circuit | None = None,
+) -> list[Interceptor]:
+    """Return the edge, outermost first; `interceptors/__init__.py` says why in this order."""
+    return [
+        Observe(metrics, access_log, time.perf_counter),
+        Errors(lambda: secrets.token_hex(8)),
+        Deadline(),
+        identity,
+        throttle or Throttle(None, peer_address_behind(())),
+        circuit or Circuit({}),
+        Validate(),
+    ]
+
+
+def make_dispatcher(settings: Settings, database: Database) -> Dispatcher:
+    """Return what delivers the mails that the database holds."""
+    return Dispatcher(
+        NotificationStore(database),
+        Renderer(create_environment(), sender=settings.mail_from),
+        OutboxMailer(settings.data_dir / "outbox"),
+        database.listen,
+        owner=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
+        random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+    )

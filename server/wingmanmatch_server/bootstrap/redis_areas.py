@@ -1,0 +1,59 @@
+"""Joins what lives in Redis: rate limits and user sessions."""
+
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry
+
+from wingmanmatch_server.bootstrap.background import background
+from wingmanmatch_server.drivers.redis import RedisServer
+from wingmanmatch_server.housekeeping import repeat
+from wingmanmatch_server.ratelimit.denials import Denials
+from wingmanmatch_server.ratelimit.limiter import Limiter
+from wingmanmatch_server.ratelimit.local_buckets import LocalBuckets
+from wingmanmatch_server.ratelimit.metrics import RateLimitMetrics
+from wingmanmatch_server.ratelimit.policy_file import PolicyFile
+from wingmanmatch_server.ratelimit.token_bucket import TokenBuckets
+from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.session.service import SessionService
+from wingmanmatch_server.session.store import SessionStore
+from wingmanmatch_server.settings import Settings
+
+RELOAD_INTERVAL = 1.0  # seconds
+
+
+@asynccontextmanager
+async def open_rate_limits(
+    settings: Settings,
+    redis: RedisServer,
+    breaker: Breaker,
+    registry: CollectorRegistry,
+    file: PolicyFile | None = None,
+) -> AsyncIterator[Limiter]:
+    """Make what decides about rate limits, and follow its file. Raises PolicyFileError about it."""
+    metrics, denials = RateLimitMetrics(registry), Denials(time.monotonic)
+    file = file or PolicyFile(settings.rate_limits_file)
+    buckets = TokenBuckets(redis, breaker, time.monotonic, on_batch=metrics.batch)
+    limiter = Limiter(file.policies, buckets, denials, LocalBuckets(time.monotonic), metrics, random.random)
+
+    async def follow() -> None:
+        if await file.reload():
+            limiter.use(file.policies)
+        metrics.policies(file.policies.version, file_usable=file.usable)
+
+    async with (
+        background(denials.follow(redis)),
+        background(repeat("reload_rate_limits", follow, interval=RELOAD_INTERVAL)),
+    ):
+        yield limiter
+
+
+def make_session_service(settings: Settings, redis: RedisServer, breaker: Breaker) -> SessionService:
+    """Return what keeps user sessions."""
+    max_age, timeout = timedelta(days=settings.session_max_age_days), timedelta(hours=settings.session_timeout_hours)
+    store = SessionStore(redis, breaker, max_age=max_age, random_bytes=secrets.token_bytes)
+    return SessionService(store, timeout=timeout)
