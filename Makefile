@@ -40,6 +40,9 @@ gen: .venv/.dev ## Generate generated/ from protos/, and docs/configuration.md f
 bench: .venv/.dev ## Run the benchmarks, each beside its limit
 	$(BIN)/python benchmarks/edge.py
 	$(BIN)/python benchmarks/matching.py
+	$(BIN)/python benchmarks/rate_limit.py
+	$(BIN)/python benchmarks/session.py
+	$(BIN)/python benchmarks/transports.py
 
 lock: .venv/.dev ## Pin the newest allowed versions, with hashes
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra build $(LOCK) -o requirements/server.txt

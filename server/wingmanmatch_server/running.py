@@ -53,7 +53,7 @@ def _database_url(settings: Settings, engines: EmbeddedEngines) -> str | None:
 
 
 async def _migrate(settings: Settings, database_url: str | None) -> list[Migration]:
-    # Neither REST nor a transaction pooler can: the lock that makes processes wait for one another is a session's.
+    # REST cannot, and through a transaction pooler it is left to the command: docs/supabase.md names the address.
     if database_url is None or behind_transaction_pooler(database_url):
         return []
     return await migrate(database_url, read_migrations(), baseline=settings.supabase_url is None)

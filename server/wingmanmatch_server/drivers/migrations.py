@@ -14,7 +14,7 @@ from pathlib import Path
 
 import asyncpg
 
-from wingmanmatch_server.drivers.postgres import _without_pooler
+from wingmanmatch_server.drivers.postgres import without_pooler
 
 CONNECT_TIMEOUT = 10.0
 # Taken in each transaction and not for a session, which a transaction pooler would not keep together.
@@ -156,7 +156,7 @@ async def open_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
     Statements go in transactions, since the address may be a transaction pooler's.
     """
-    connection = await asyncpg.connect(_without_pooler(dsn), timeout=CONNECT_TIMEOUT, statement_cache_size=0)
+    connection = await asyncpg.connect(without_pooler(dsn), timeout=CONNECT_TIMEOUT, statement_cache_size=0)
     try:
         yield connection
     finally:

@@ -120,7 +120,7 @@ async def open_postgres(
     answers there, and asyncpg.PostgresError if it is no database of ours.
     """
     pooled = behind_transaction_pooler(dsn)
-    dsn = _without_pooler(dsn)
+    dsn = without_pooler(dsn)
     options: dict[str, Any] = {
         "timeout": CONNECT_TIMEOUT,
         "command_timeout": COMMAND_TIMEOUT,
@@ -150,7 +150,7 @@ async def _close(pool: asyncpg.Pool, connections: Connections) -> None:
         pool.terminate()
 
 
-def _without_pooler(dsn: str) -> str:
+def without_pooler(dsn: str) -> str:
     """Return the DSN without the parameter that is ours, which asyncpg would hand on to the server."""
     parts = urlsplit(dsn)
     parameters = parse_qsl(parts.query, keep_blank_values=True)
