@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from wingmanmatch_server.notification.render import FIELDS, Mail, Renderer, create_environment
+from wingmanmatch_server.notification.render import FIELDS, Mail, Recipient, Renderer, create_environment
 
 FOLDER = Path(__file__).parent / "mails"
 NOTIFICATION_ID = "0d9e1b0e-5f6a-4c53-9d27-6b1f6f0f2b11"
+RECIPIENT = Recipient("7a1c3f8e-2b4d-4e6f-8a9b-0c1d2e3f4a5b", "Ann", "en")
 MATCH_ID = "4b7f1c52-8a0e-4f6e-9f55-0a5b4f1d9c30"
 CASES = {
     "match_invitation": {"inviter_name": "Zoë", "venue_suggestion": "Café Central", "message": "Hi!\nShall we?"},
@@ -44,7 +45,7 @@ def render(case: str) -> Mail:
     renderer = Renderer(
         create_environment(), sender="WingmanMatch <hello@notify.example.org>", app_url="https://app.example.org"
     )
-    return renderer.render(NOTIFICATION_ID, kind_of(case), "Ann", CASES[case], MATCH_ID)
+    return renderer.render(NOTIFICATION_ID, kind_of(case), RECIPIENT, CASES[case], MATCH_ID)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 
 from wingmanmatch_server.errors import DomainError, Unavailable
-from wingmanmatch_server.notification.mailer import Delivery, Mailer, Outcome, OutgoingMail
-from wingmanmatch_server.notification.render import Renderer, one_line
+from wingmanmatch_server.notification.mailer import Attachment, Delivery, Mailer, Outcome, OutgoingMail
+from wingmanmatch_server.notification.render import Recipient, Renderer, one_line
 from wingmanmatch_server.notification.store import Claim, ClaimedNotification, Clearance, NotificationStore
 
 log = structlog.get_logger(__name__)
@@ -140,9 +140,8 @@ class Dispatcher:
         await self._record(claimed, delivery, clearance.attempt_count)
 
     def _render(self, claimed: ClaimedNotification) -> dict[str, Any]:
-        mail = self._renderer.render(
-            claimed.id, claimed.kind, claimed.recipient_name, claimed.payload, claimed.match_id
-        )
+        recipient = Recipient(claimed.user_id, claimed.recipient_name, claimed.locale)
+        mail = self._renderer.render(claimed.id, claimed.kind, recipient, claimed.payload, claimed.match_id)
         return asdict(mail)
 
     async def _deliver(self, mail: OutgoingMail) -> Delivery:
@@ -209,6 +208,9 @@ def _reason(error: Exception) -> str:
 
 
 def _outgoing(claimed: ClaimedNotification, clearance: Clearance) -> OutgoingMail:
+    content = dict(clearance.rendered)
+    # Rows rendered by an earlier version have none.
+    attachments = tuple(Attachment(**attachment) for attachment in content.pop("attachments", ()))
     return OutgoingMail(
         notification_id=claimed.id,
         kind=claimed.kind,
@@ -217,5 +219,6 @@ def _outgoing(claimed: ClaimedNotification, clearance: Clearance) -> OutgoingMai
         send_time=claimed.send_time,
         recipient_email=claimed.recipient_email,
         recipient_name=one_line(claimed.recipient_name),
-        **clearance.rendered,
+        attachments=attachments,
+        **content,
     )

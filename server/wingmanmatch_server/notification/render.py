@@ -1,7 +1,7 @@
 """Turns a notification into a mail. The same notification gives the same mail, but for a change of templates."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -9,6 +9,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import jinja2
+
+from wingmanmatch_server.notification.mailer import Attachment
 
 # What each kind's templates speak of; a field without a default must be in the payload.
 REQUIRED = None
@@ -31,6 +33,15 @@ class MissingField(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Recipient:
+    """To whom a mail speaks. `user_id` may be of nobody with a profile; `locale` is an IETF tag such as de-AT."""
+
+    user_id: str
+    name: str
+    locale: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mail:
     """A rendered mail. `subject` is one line."""
 
@@ -39,21 +50,34 @@ class Mail:
     html: str
     text: str
     headers: Mapping[str, str]
+    reply_to: str | None = None
+    attachments: Sequence[Attachment] = ()
 
 
 class Renderer:
-    """Renders mails from `sender`, whose buttons lead to `app_url`; without one they have no buttons."""
+    """Renders mails from `sender`, whose buttons lead to `app_url`; without one they have no buttons.
 
-    def __init__(self, environment: jinja2.Environment, *, sender: str, app_url: str | None = None) -> None:
+    Answers go to `reply_to`, or without one to the sender.
+    """
+
+    def __init__(
+        self,
+        environment: jinja2.Environment,
+        *,
+        sender: str,
+        app_url: str | None = None,
+        reply_to: str | None = None,
+    ) -> None:
         self._environment = environment
         self._sender = sender
+        self._reply_to = reply_to
         self._app_url = app_url.rstrip("/") if app_url else None
 
     def render(
-        self, notification_id: str, kind: str, recipient_name: str, payload: Mapping[str, Any], match_id: str | None
+        self, notification_id: str, kind: str, recipient: Recipient, payload: Mapping[str, Any], match_id: str | None
     ) -> Mail:
         """Return the mail. Raises UnknownKind, MissingField, or ValueError where a field is not of its form."""
-        context = self._context(kind, recipient_name, payload, match_id)
+        context = self._context(kind, recipient.name, payload, match_id)
         subject = one_line(self._part(kind, "subject.txt", context))
         return Mail(
             sender=self._sender,
@@ -62,6 +86,7 @@ class Renderer:
             text=self._part(kind, "body.txt", context).strip() + "\n",
             # Mail programs group mails of equal subject; this tells them that each is one of its own.
             headers={"X-Entity-Ref-ID": notification_id},
+            reply_to=self._reply_to,
         )
 
     def _part(self, kind: str, part: str, context: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ class ClaimedNotification:
     id: str
     epoch: int
     kind: str
+    user_id: str
     recipient_email: str
     recipient_name: str
     locale: str
@@ -30,10 +31,14 @@ class ClaimedNotification:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one claim got, and in how many seconds the next mail is due; None where none waits."""
+    """What one claim got, and in how many seconds the next mail is due; None where none waits.
+
+    While deliveries are `paused` there is nothing to get, and the next mail is due when the pause ends.
+    """
 
     notifications: tuple[ClaimedNotification, ...]
     next_due_seconds: float | None
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +60,21 @@ class NotificationStore:
         """Lease at most `limit` due mails to `owner`; no two owners ever hold one mail under the same epoch.
 
         Mails whose owner let the lease lapse come first. Those past their expire_time become EXPIRED instead; those
-        that may have gone out too long ago to be repeated safely become REVIEW.
+        that may have gone out too long ago to be repeated safely become REVIEW. While deliveries are paused, by whatever
+        replica, none is leased.
         """
         answer = await self._database.call(
             "claim_notifications", p_owner=owner, p_limit=limit, p_lease_seconds=lease_seconds
         )
-        return Claim(tuple(map(_claimed, answer["notifications"])), answer["next_due_seconds"])
+        return Claim(tuple(map(_claimed, answer["notifications"])), answer["next_due_seconds"], answer["paused"])
 
     async def begin_delivery(
         self, claimed: ClaimedNotification, rendered: Mapping[str, Any], lease_seconds: float
     ) -> Clearance | None:
         """Commit the content of the first attempt for good, renew the lease and count the attempt.
 
-        None if the mail must not go out: the lease is lost, or the mail expired, was cancelled or has become untrue.
+        None if the mail must not go out: the lease is lost, or the mail expired, was cancelled or has become untrue, or
+        deliveries are paused and it waits again.
         """
         answer = await self._database.call(
             "store_rendered_notification",
@@ -88,12 +95,17 @@ class NotificationStore:
         provider_message_id: str | None = None,
         error: str | None = None,
         retry_seconds: float = 60.0,
+        pause_seconds: float | None = None,
     ) -> str | None:
         """Record what became of an attempt, end the lease and return the state reached.
 
-        ACCEPTED → SENT, BAD_MESSAGE → DEAD; NOT_ACCEPTED and AMBIGUOUS → PENDING again in `retry_seconds`, but 23 hours
-        after the first attempt DEAD, or REVIEW if any attempt was AMBIGUOUS. None, changing nothing, if the lease is
-        lost. `error` is a class name, never text from outside.
+        ACCEPTED → SENT, BAD_MESSAGE → DEAD, KEY_MISMATCH → REVIEW; all others → PENDING again in `retry_seconds`. But 23
+        hours after the first attempt a mail that may be out, because an attempt was AMBIGUOUS or IN_FLIGHT, → REVIEW,
+        and one that is NOT_ACCEPTED → DEAD. THROTTLED, QUOTA, CONFIG, IN_FLIGHT and WITHHELD cost no attempt; after
+        CONFIG a mail that surely is not out is rendered anew.
+
+        `pause_seconds` stops all replicas for so long, in the same transaction and even where the lease is lost: then
+        the row stays as it is and the answer is None. `error` is a class name or code, never text from outside.
         """
         state: str | None = await self._database.call(
             "finish_notification",
@@ -103,8 +115,14 @@ class NotificationStore:
             p_provider_message_id=provider_message_id,
             p_error=error,
             p_retry_seconds=retry_seconds,
+            p_pause_seconds=pause_seconds,
         )
         return state
+
+    async def resume(self) -> bool:
+        """End a pause for CONFIG or QUOTA, whose cause may be mended; return whether there was one."""
+        resumed: bool = await self._database.call("resume_deliveries")
+        return resumed
 
     async def release(self, owner: str) -> int:
         """Give back all that `owner` holds, so that others can take it at once; return how many."""

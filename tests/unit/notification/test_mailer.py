@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wingmanmatch_server.notification.mailer import OutboxMailer, Outcome, OutgoingMail, to_message
+from wingmanmatch_server.notification.mailer import Attachment, OutboxMailer, Outcome, OutgoingMail, to_message
 
 MAIL = OutgoingMail(
     notification_id="0d9e1b0e-5f6a-4c53-9d27-6b1f6f0f2b11",
@@ -128,3 +128,17 @@ async def test_unwritable_folder_is_surely_not_sent(tmp_path: Path) -> None:
     delivery = await OutboxMailer(tmp_path / "file").deliver(MAIL)
     assert delivery.outcome is Outcome.NOT_ACCEPTED
     assert delivery.error == "FileExistsError"
+
+
+async def test_attachment_goes_along_under_its_own_type(tmp_path: Path) -> None:
+    """A calendar keeps its method and its text; what people read stays the body."""
+    calendar = Attachment("meetup.ics", "text/calendar; method=REQUEST", "BEGIN:VCALENDAR\r\nSUMMARY:Zoë\r\n")
+    message = await deliver(tmp_path, replace(MAIL, attachments=[calendar]))
+    (part,) = message.iter_attachments()
+    assert part.get_filename() == "meetup.ics"
+    assert part["Content-Type"].params["method"] == "REQUEST"
+    assert part.get_content().splitlines() == ["BEGIN:VCALENDAR", "SUMMARY:Zoë"]
+    assert body(message, "plain") == MAIL.text
+    assert to_message(replace(MAIL, attachments=[calendar])).as_bytes() == (
+        to_message(replace(MAIL, attachments=[calendar])).as_bytes()
+    )

@@ -7,6 +7,7 @@ import pytest
 from wingmanmatch_server.notification.render import (
     Mail,
     MissingField,
+    Recipient,
     Renderer,
     UnknownKind,
     create_environment,
@@ -15,13 +16,14 @@ from wingmanmatch_server.notification.render import (
     readable_time,
 )
 
+RECIPIENT = Recipient("7a1c3f8e-2b4d-4e6f-8a9b-0c1d2e3f4a5b", "Ann", "en")
 EVIL_NAME = "Eve\r\nBcc: all@example.org\u2028<script>alert(1)</script>\"'\u202egnp.exe"
 
 
 def render(kind: str, payload: dict[str, str], app_url: str | None = "https://app.example.org") -> Mail:
     """Render with this package's own templates."""
     renderer = Renderer(create_environment(), sender="WingmanMatch <hello@notify.example.org>", app_url=app_url)
-    return renderer.render("6f0c", kind, "Ann", payload, "a1b2")
+    return renderer.render("6f0c", kind, RECIPIENT, payload, "a1b2")
 
 
 class Tags(HTMLParser):
