@@ -60,8 +60,8 @@ class NotificationStore:
         """Lease at most `limit` due mails to `owner`; no two owners ever hold one mail under the same epoch.
 
         Mails whose owner let the lease lapse come first. Those past their expire_time become EXPIRED instead; those
-        that may have gone out too long ago to be repeated safely become REVIEW. While deliveries are paused, by whatever
-        replica, none is leased.
+        that may have gone out too long ago to be repeated safely become REVIEW. While deliveries are paused, by
+        whatever replica, none is leased.
         """
         answer = await self._database.call(
             "claim_notifications", p_owner=owner, p_limit=limit, p_lease_seconds=lease_seconds
@@ -99,8 +99,8 @@ class NotificationStore:
     ) -> str | None:
         """Record what became of an attempt, end the lease and return the state reached.
 
-        ACCEPTED → SENT, BAD_MESSAGE → DEAD, KEY_MISMATCH → REVIEW; all others → PENDING again in `retry_seconds`. But 23
-        hours after the first attempt a mail that may be out, because an attempt was AMBIGUOUS or IN_FLIGHT, → REVIEW,
+        ACCEPTED → SENT, BAD_MESSAGE → DEAD, KEY_MISMATCH → REVIEW; all others → PENDING again in `retry_seconds`. But
+        23 hours after the first attempt a mail that may be out, because an attempt was AMBIGUOUS or IN_FLIGHT, → REVIEW,
         and one that is NOT_ACCEPTED → DEAD. THROTTLED, QUOTA, CONFIG, IN_FLIGHT and WITHHELD cost no attempt; after
         CONFIG a mail that surely is not out is rendered anew.
 
