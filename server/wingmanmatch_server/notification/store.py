@@ -100,8 +100,8 @@ class NotificationStore:
         """Record what became of an attempt, end the lease and return the state reached.
 
         ACCEPTED → SENT, BAD_MESSAGE → DEAD, KEY_MISMATCH → REVIEW; all others → PENDING again in `retry_seconds`. But
-        23 hours after the first attempt a mail that may be out, because an attempt was AMBIGUOUS or IN_FLIGHT, → REVIEW,
-        and one that is NOT_ACCEPTED → DEAD. THROTTLED, QUOTA, CONFIG, IN_FLIGHT and WITHHELD cost no attempt; after
+        23 hours after the first attempt a mail that may be out, because an attempt was AMBIGUOUS or IN_FLIGHT, →
+        REVIEW, and one that is NOT_ACCEPTED → DEAD. THROTTLED, QUOTA, CONFIG, IN_FLIGHT and WITHHELD cost no attempt; after
         CONFIG a mail that surely is not out is rendered anew.
 
         `pause_seconds` stops all replicas for so long, in the same transaction and even where the lease is lost: then
