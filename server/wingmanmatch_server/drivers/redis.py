@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import redis.asyncio as redis
 from hiredis import pack_command
@@ -20,13 +19,13 @@ from redis.crc import key_slot
 from redis.maint_notifications import MaintNotificationsConfig
 
 from wingmanmatch_server import errors
+from wingmanmatch_server.drivers.redis_url import Kind, parse_redis_url
 
-CLUSTER, SENTINEL = "redis+cluster", "redis+sentinel"
 MAX_CONNECTIONS = 20
+SPARE_CONNECTIONS = 4  # of the pool's, for those who take no turn
 CLUSTER_CALLS = 8  # at a time in one batch: each takes a connection, and many new ones at once take long
 MAX_HELD = 2  # connections that scripts keep to themselves
-CONNECT_TIMEOUT = 2.0
-COMMAND_TIMEOUT = 2.0
+TIMEOUT = 5.0  # seconds to connect, and seconds to answer
 POOL_TIMEOUT = 1.0
 HEALTH_CHECK_INTERVAL = 15
 RETRY_AFTER = 1.0  # seconds after which a caller may try again when Redis did not answer
@@ -68,11 +67,18 @@ class ScriptFailed(Exception):
 
 
 class RedisServer:
-    """What the areas ask of Redis. `client` is redis-py's own; `away` makes its errors the domain's."""
+    """What the areas ask of Redis. `client` is redis-py's own; `away` makes its errors the domain's.
 
-    def __init__(self, client: Any) -> None:
+    `timeout` is for how many seconds an answer is waited for. Who may call as often as people do takes a `turn` for
+    each call of `client` or `run`: a pool by itself lends to whoever asks when a connection comes back, so that others
+    could wait for ever.
+    """
+
+    def __init__(self, client: Any, *, timeout: float, turns: int) -> None:
         self.client = client
         self.clustered = isinstance(client, redis.RedisCluster)
+        self.turn = asyncio.Semaphore(turns)  # first come, first served
+        self._timeout = timeout
         self._held: list[Any] = []
 
     def slot_of(self, key: str) -> int:
@@ -113,7 +119,7 @@ class RedisServer:
             with away():
                 await subscription.subscribe(channel)
                 _raise_lost_cancellation()
-                confirmation = await subscription.get_message(timeout=COMMAND_TIMEOUT)
+                confirmation = await subscription.get_message(timeout=self._timeout)
             if confirmation is None:
                 raise unavailable()
             yield _messages(subscription)
@@ -145,7 +151,7 @@ class RedisServer:
             words: Any = (name, body, len(call.keys), *call.keys, *call.arguments)
             packed.append(pack_command(words))
             load = False
-        async with asyncio.timeout(COMMAND_TIMEOUT), self._held_connection() as connection:
+        async with asyncio.timeout(self._timeout), self._held_connection() as connection:
             await connection.send_packed_command(packed, check_health=False)
             return [await _read(connection) for _ in packed]
 
@@ -165,22 +171,23 @@ class RedisServer:
             if len(self._held) < MAX_HELD:
                 self._held.append(connection)
             else:
-                connection.socket_timeout = COMMAND_TIMEOUT
+                connection.socket_timeout = self._timeout
                 await pool.release(connection)
 
 
 @asynccontextmanager
-async def open_redis(url: str, *, max_connections: int = MAX_CONNECTIONS) -> AsyncIterator[RedisServer]:
-    """Open a pool on `url` without waiting for the server to answer.
+async def open_redis(
+    url: str, *, max_connections: int = MAX_CONNECTIONS, seconds: float = TIMEOUT
+) -> AsyncIterator[RedisServer]:
+    """Open a pool on `url`, whose forms redis_url.py tells, without waiting for the server to answer.
 
-    `redis://`, `rediss://` and `unix://` name one server; `redis+cluster://HOST:PORT` any node of a cluster;
-    `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE` the primary that these sentinels know by that name. A command is
-    sent once: whoever knows that it is safe to repeat may do so. Raises ValueError for any other URL.
+    It has `seconds` to connect, and as many to answer. A command is sent once: whoever knows that it is safe to repeat
+    may do so. Raises ValueError for a URL that is none.
     """
     options: dict[str, Any] = {
         "max_connections": max_connections,
-        "socket_timeout": COMMAND_TIMEOUT,
-        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
         "health_check_interval": HEALTH_CHECK_INTERVAL,
         # The pool replaces connections that the server closed before it lends them, so this costs nothing.
         "retry": Retry(NoBackoff(), 0),
@@ -189,32 +196,27 @@ async def open_redis(url: str, *, max_connections: int = MAX_CONNECTIONS) -> Asy
     }
     client, closing = _open(url, options)
     try:
-        yield RedisServer(client)
+        yield RedisServer(client, timeout=seconds, turns=max(1, max_connections - SPARE_CONNECTIONS))
     finally:
         for each in closing:
             await each.aclose()
 
 
 def _open(url: str, options: dict[str, Any]) -> tuple[Any, Sequence[Any]]:
-    parts = urlsplit(url)
-    if parts.scheme == CLUSTER:
-        account: dict[str, Any] = {"username": parts.username, "password": parts.password and unquote(parts.password)}
-        nodes = [ClusterNode(host, port) for host, port in _hosts(parts.netloc)]
-        cluster = redis.RedisCluster(startup_nodes=nodes, **account, **options)
+    named = parse_redis_url(url)
+    if named.kind is Kind.CLUSTER:
+        nodes = [ClusterNode(host, port) for host, port in named.places]
+        cluster = redis.RedisCluster(startup_nodes=nodes, **named.options, **options)
         return cluster, [cluster]
-    if parts.scheme == SENTINEL:
-        sentinel = Sentinel(_hosts(parts.netloc), socket_timeout=CONNECT_TIMEOUT)  # type: ignore[no-untyped-call]
-        password = parts.password and unquote(parts.password)
-        primary = sentinel.master_for(parts.path.strip("/"), password=password, **options)
-        return primary, [primary, sentinel]
+    if named.kind is Kind.SENTINEL:
+        asked = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry")}
+        asked.update(named.sentinel_options)
+        sentinel = Sentinel(named.places, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+        primary = sentinel.master_for(named.service, **named.options, **options)
+        return primary, [primary, *sentinel.sentinels]
     pool = redis.BlockingConnectionPool.from_url(url, timeout=POOL_TIMEOUT, **options)
     client = redis.Redis.from_pool(pool)
     return client, [client]
-
-
-def _hosts(netloc: str) -> list[tuple[str, int]]:
-    addresses = [address.rpartition(":") for address in netloc.rpartition("@")[2].split(",")]
-    return [(host.strip("[]"), int(port)) for host, _, port in addresses]
 
 
 async def _read(connection: Any) -> Any:

@@ -1,11 +1,13 @@
-"""Ends a call whose client set no deadline."""
+"""Tells all that work for a call until when, and ends one whose client set no deadline."""
 
 import asyncio
+import time
 from typing import Any
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call, Proceed
 from wingmanmatch_server.interceptors.policy import Method
+from wingmanmatch_server.resilience.deadline import set_deadline
 
 
 class Deadline:
@@ -18,7 +20,9 @@ class Deadline:
             return proceed
 
         async def limit(request: Any, call: Call) -> Any:
-            if call.context.time_remaining() is not None:
+            remaining = call.context.time_remaining()
+            set_deadline(time.monotonic() + (seconds if remaining is None else remaining))
+            if remaining is not None:
                 return await proceed(request, call)
             try:
                 async with asyncio.timeout(seconds) as scope:

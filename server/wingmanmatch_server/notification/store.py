@@ -101,8 +101,8 @@ class NotificationStore:
 
         ACCEPTED → SENT, BAD_MESSAGE → DEAD, KEY_MISMATCH → REVIEW; all others → PENDING again in `retry_seconds`. But
         23 hours after the first attempt a mail that may be out, because an attempt was AMBIGUOUS or IN_FLIGHT, →
-        REVIEW, and one that is NOT_ACCEPTED → DEAD. THROTTLED, QUOTA, CONFIG, IN_FLIGHT and WITHHELD cost no attempt; after
-        CONFIG a mail that surely is not out is rendered anew.
+        REVIEW, and one that is NOT_ACCEPTED → DEAD. THROTTLED, QUOTA, CONFIG, IN_FLIGHT and WITHHELD cost no attempt;
+        after CONFIG a mail that surely is not out is rendered anew.
 
         `pause_seconds` stops all replicas for so long, in the same transaction and even where the lease is lost: then
         the row stays as it is and the answer is None. `error` is a class name or code, never text from outside.

@@ -10,6 +10,9 @@ from enum import StrEnum
 from types import TracebackType
 
 from wingmanmatch_server import errors
+from wingmanmatch_server.resilience.deadline import seconds_left
+
+DEADLINE_SLACK = 0.1  # seconds: a caller may give up a moment before or after its deadline
 
 
 class State(StrEnum):
@@ -25,12 +28,14 @@ class Limits:
     """When a breaker opens and for how long; seconds.
 
     `failure_threshold` failures in a row open it. `probe_lease` is how long one probe may keep the others out: a probe
-    that never ends must not keep the breaker half-open for ever.
+    that never ends must not keep the breaker half-open for ever. A call that waited for `patience` until its caller's
+    deadline cut it off is a failure, since nobody may be found who waits as long as the dependency's own timeout.
     """
 
     failure_threshold: int
     recovery: float
     probe_lease: float = 10.0
+    patience: float = 1.0
 
 
 OnChange = Callable[[str, State], None]
@@ -40,7 +45,7 @@ class Breaker:
     """The circuit breaker of one dependency, for one process and one event loop.
 
     Only a dependency's absence counts: errors.Unavailable and TimeoutError. Any other outcome, an error included, is an
-    answer and proves it there. A cancelled call proves nothing.
+    answer and proves it there. A cancelled call proves nothing, unless it is the deadline that ended a long wait.
     """
 
     def __init__(
@@ -95,10 +100,12 @@ class Breaker:
             self._probe_until = self._clock() + self.limits.probe_lease
         return self._generation
 
-    def _exit(self, generation: int, error: BaseException | None) -> None:
+    def _exit(self, generation: int, since: float, error: BaseException | None) -> None:
         if generation != self._generation:
             return
-        if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
+        if isinstance(error, asyncio.CancelledError) and self._stalled(since):
+            self._failed()
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
             self._probe_until = 0.0
         elif isinstance(error, errors.Unavailable | TimeoutError):
             self._failed()
@@ -106,6 +113,10 @@ class Breaker:
             self._change(State.CLOSED)
         else:
             self.failure_count = 0
+
+    def _stalled(self, since: float) -> bool:
+        now = self._clock()
+        return now - since >= self.limits.patience and seconds_left(now) <= DEADLINE_SLACK
 
     def _failed(self) -> None:
         self.failure_count += 1
@@ -125,16 +136,18 @@ class Breaker:
 class Guard:
     """One call under a breaker: `with breaker.guard(): answer = await call()`."""
 
-    __slots__ = ("_breaker", "_generation")
+    __slots__ = ("_breaker", "_generation", "_since")
 
     def __init__(self, breaker: Breaker) -> None:
         self._breaker = breaker
         self._generation = 0
+        self._since = 0.0
 
     def __enter__(self) -> None:
         self._generation = self._breaker._enter()  # noqa: SLF001 - two halves of one thing
+        self._since = self._breaker._clock()  # noqa: SLF001
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._breaker._exit(self._generation, error)  # noqa: SLF001
+        self._breaker._exit(self._generation, self._since, error)  # noqa: SLF001

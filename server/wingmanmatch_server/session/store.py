@@ -3,7 +3,6 @@
 The times of all replicas are those of the Redis server, which alone reads a clock.
 """
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,13 +12,12 @@ from importlib import resources
 from typing import Any
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.drivers.redis import MAX_CONNECTIONS, RedisServer, Script, ScriptCall, away
+from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall, away
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.session.keys import creation_key, digest, session_key, update_key, user_key
 from wingmanmatch_server.session.token import SALT_BYTES, SECRET_BYTES, make_token, seal, unseal
 
 FIELDS = ("id", "user_id", "version", "create_time", "update_time", "expire_time", "max_expire_time", "data")
-SPARE_CONNECTIONS = 4  # of the pool's, left to others who share it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,6 @@ class SessionStore:
         self._breaker = breaker
         self._max_age = max_age
         self._random_bytes = random_bytes
-        self._turns = asyncio.Semaphore(MAX_CONNECTIONS - SPARE_CONNECTIONS)
         self._create, self._update, self._touch = _script("create"), _script("update"), _script("touch")
         self._delete, self._list, self._delete_of_user = _script("delete"), _script("list"), _script("delete_of_user")
 
@@ -139,11 +136,10 @@ class SessionStore:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Wait for a connection in the order of arrival, and take part in the breaker."""
+        """Wait for a turn in the order of arrival, and take part in the breaker."""
         if self._breaker.open_for():
             raise self._breaker.refusal()
-        # The pool itself lends to whoever asks first when a connection comes back, so that others could wait for ever.
-        async with self._turns:
+        async with self._redis.turn:
             with self._breaker.guard(), away():
                 yield
 

@@ -27,6 +27,7 @@ from wingmanmatch_server.drivers.redis import open_redis
 
 USER = str(uuid.UUID(int=1))
 AT_ONCE = 0.1  # seconds
+GIVEN_UP = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 @pytest.fixture
@@ -54,9 +55,9 @@ async def create(client: Client) -> str:
     return (await client.session.CreateSession(pb.CreateSessionRequest(user_id=USER), timeout=5)).token
 
 
-async def get(client: Client, token: str) -> str:
+async def get(client: Client, token: str, patience: float = 5) -> str:
     """Return the id of the session of a token."""
-    return (await client.session.GetSession(pb.GetSessionRequest(token=token), timeout=5)).session.id
+    return (await client.session.GetSession(pb.GetSessionRequest(token=token), timeout=patience)).session.id
 
 
 async def until_open(client: Client, token: str) -> None:
@@ -131,14 +132,17 @@ async def test_killed(client: Client, valkey: EmbeddedEngines) -> None:
 
 
 async def test_stopped(client: Client, valkey: EmbeddedEngines) -> None:
-    """A Redis that takes calls and answers none is found out, refused at once, and used again when it goes on."""
+    """A Redis that takes calls and answers none is found out, refused at once, and used again when it goes on.
+
+    The callers' deadlines pass before the server has waited for as long as it would.
+    """
     token = await create(client)
     session_id = await get(client, token)
     os.kill(valkey.pids["Valkey"], signal.SIGSTOP)
     try:
-        calls = [asyncio.create_task(failure_of(get(client, token))) for _ in range(30)]
+        calls = [asyncio.create_task(failure_of(get(client, token, patience=1.5))) for _ in range(30)]
         await profile_works(client)
-        assert {failure.code for failure in await asyncio.gather(*calls)} == {grpc.StatusCode.UNAVAILABLE}
+        assert {failure.code for failure in await asyncio.gather(*calls)} <= GIVEN_UP
         assert_away(await refused_at_once(client, token))
         await profile_works(client)
     finally:
@@ -148,7 +152,7 @@ async def test_stopped(client: Client, valkey: EmbeddedEngines) -> None:
 
 async def test_unknown_outcome_is_not_repeated(valkey: EmbeddedEngines, tmp_path: Path) -> None:
     """A mutation whose answer is lost is sent once, happens once, and by its request_id the caller learns of it."""
-    async with proxying(valkey.redis_url, tmp_path) as proxy, open_redis(proxy.url) as redis:
+    async with proxying(valkey.redis_url, tmp_path) as proxy, open_redis(proxy.url, seconds=1) as redis:
         store, request_id = create_store(redis), str(uuid.uuid4())
         _, token = await store.create(USER, b"1", ttl=HOUR)
         await store.update(token, b"2")

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from support.buckets import Bench, open_bench
-from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 
 
 @pytest.fixture
-async def bench(engines: EmbeddedEngines) -> AsyncIterator[Bench]:
+async def bench(any_redis_url: str) -> AsyncIterator[Bench]:
     """Buckets of a fresh subject under a clock that stands still."""
-    async with open_bench(engines.redis_url) as bench:
+    async with open_bench(any_redis_url) as bench:
         yield bench

@@ -5,15 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from support.sessions import create_store
-from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 from wingmanmatch_server.session.store import SessionStore
 
 
 @pytest.fixture
-async def redis(engines: EmbeddedEngines) -> AsyncIterator[RedisServer]:
-    """An empty database of the real server."""
-    async with open_redis(f"{engines.redis_url}?db=9") as redis:
+async def redis(any_redis_url: str) -> AsyncIterator[RedisServer]:
+    """An empty database of a real server."""
+    async with open_redis(f"{any_redis_url}?db=9") as redis:
         await redis.client.flushdb()
         yield redis
 

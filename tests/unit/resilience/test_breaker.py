@@ -1,6 +1,8 @@
 """The circuit breaker under a clock that the tests hold."""
 
 import asyncio
+import math
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.resilience.breaker import Breaker, Limits, State
+from wingmanmatch_server.resilience.deadline import set_deadline
 
 AWAY = errors.Unavailable("DATABASE_UNAVAILABLE", "away")
 
@@ -190,3 +193,33 @@ def test_it_follows_the_model(steps: list[str], threshold: int) -> None:
             if open_until is not None or failures >= threshold:
                 open_until = clock.now + 30
     assert (breaker.state is State.CLOSED) is (open_until is None)
+
+
+def gave_up(breaker: Breaker, clock: Clock, *, waited: float, left: float) -> None:
+    """Make one call that its caller cancels after waiting so long, with so much of its deadline left."""
+
+    def wait() -> None:
+        set_deadline(clock.now + waited + left)
+        with breaker.guard():
+            clock.now += waited
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        copy_context().run(wait)
+
+
+def test_deadline_that_ends_a_long_wait_is_a_failure() -> None:
+    """A dependency that outlasts every caller's patience is found out, though none waits for its own timeout."""
+    breaker, clock = make(2)
+    for _ in range(2):
+        gave_up(breaker, clock, waited=1.5, left=0.0)
+    assert breaker.state is State.OPEN
+
+
+@pytest.mark.parametrize(("waited", "left"), [(0.9, 0.0), (1.5, 0.2), (1.5, math.inf)])
+def test_impatient_callers_prove_nothing(waited: float, left: float) -> None:
+    """Short deadlines, and callers who leave before theirs, do not open it, however many there are."""
+    breaker, clock = make(2)
+    for _ in range(10):
+        gave_up(breaker, clock, waited=waited, left=left)
+    assert (breaker.state, breaker.failure_count) == (State.CLOSED, 0)
