@@ -42,9 +42,10 @@ from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.drivers.redis import open_redis
 from wingmanmatch_server.drivers.supabase import open_supabase
 from wingmanmatch_server.housekeeping import repeat
-from wingmanmatch_server.interceptors.chain import Interceptor, service_handler
+from wingmanmatch_server.interceptors.chain import Interceptor
 from wingmanmatch_server.interceptors.circuit import Circuit
 from wingmanmatch_server.interceptors.deadline import Deadline
+from wingmanmatch_server.interceptors.door import guarded_handler
 from wingmanmatch_server.interceptors.errors import Errors
 from wingmanmatch_server.interceptors.identity import Identity
 from wingmanmatch_server.interceptors.observe import Observe
@@ -144,16 +145,20 @@ async def open_application(
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),
         }
         charged = limiter if settings.enable_rate_limiting else None
+        identity = await stack.enter_async_context(open_identity(settings, charged))
         interceptors = make_interceptors(
             RpcMetrics(registry),
             access_log,
-            await stack.enter_async_context(open_identity(settings, charged)),
+            identity,
             Throttle(charged, peer_address_behind(settings.proxy_networks)),
             Circuit({number: breakers[name] for number, name in NAMES.items() if name in breakers}),
         )
         yield Application(
             handlers=[
-                *(service_handler(each, implementations.get(each.full_name), interceptors) for each in SERVICES),
+                *(
+                    guarded_handler(each, implementations.get(each.full_name), interceptors, identity)
+                    for each in SERVICES
+                ),
                 process.handler(),
                 *(reflection_handlers([*service_names(), health.SERVICE]) if settings.enable_reflection else ()),
             ],

@@ -26,8 +26,8 @@ class Limit:
     """One kind of bucket. `interval` is the microseconds in which a token flows in.
 
     A capacity of 0 lets nothing pass and an interval of 0 everything; neither is `counted` in a bucket. `bucket` tells
-    the limit apart from the policy's others, and has no colon; `argument` and a cost are what the script is told, `single`
-    for a cost of 1; a bucket with `near` tokens or less is nearly empty.
+    the limit apart from the policy's others, and has no colon; `argument` and a cost are what the script is told,
+    `single` for a cost of 1; a bucket with `near` tokens or less is nearly empty.
     """
 
     policy: str
