@@ -108,9 +108,13 @@ class Settings(BaseSettings):
     resend_api_key: SecretStr | None = Field(
         None, description="The key for Resend, which sends the mail; without it mail goes to the outbox folder."
     )
+    resend_api_url: str = Field(
+        "https://api.resend.com", description="Where Resend is, if not at its own address; for tests and proxies."
+    )
     mail_from: str = Field(
         "WingmanMatch <wingman@localhost>", description="The sender of mails, at a domain that Resend has verified."
     )
+    mail_reply_to: str | None = Field(None, description="Who gets the answers to mails; without it, the sender.")
 
     max_daily_matches: int = Field(
         10, ge=1, le=1000, description="Match requests that a person may make in any 24 hours."
@@ -222,13 +226,6 @@ class Settings(BaseSettings):
     def by_rest(self) -> bool:
         """Whether the database is reached by Supabase's REST interface, and not by PostgreSQL's own protocol."""
         return self.supabase_url is not None and self.database_url is None
-
-    @field_validator("resend_api_key")
-    @classmethod
-    def _outbox_only(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            raise ValueError("must be unset: this version writes mail to the outbox folder only")
-        return value
 
 
 def load_settings() -> Settings:

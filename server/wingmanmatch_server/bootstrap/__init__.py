@@ -2,15 +2,13 @@
 
 __init__.py     the application
 identity.py     what tells callers apart
+mail.py         what brings mails out
 redis_areas.py  rate limits and user sessions
 status.py       circuit breakers, checks of dependencies, and the report on them
 background.py   work that runs beside the calls
 """
 
-import os
-import random
 import secrets
-import socket
 import time
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -32,8 +30,9 @@ from wingmanmatch.notification.v1 import notification_service_pb2
 from wingmanmatch.ratelimit.v1 import rate_limit_service_pb2
 from wingmanmatch.session.v1 import session_service_pb2
 from wingmanmatch.system.v1 import system_service_pb2
-from wingmanmatch_server.bootstrap.background import background, delivering
+from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.identity import open_identity
+from wingmanmatch_server.bootstrap.mail import open_dispatching
 from wingmanmatch_server.bootstrap.redis_areas import make_session_service, open_rate_limits
 from wingmanmatch_server.bootstrap.status import make_breakers, make_dependencies, make_system_service
 from wingmanmatch_server.drivers.database import Database
@@ -54,10 +53,7 @@ from wingmanmatch_server.interceptors.throttle import Throttle
 from wingmanmatch_server.interceptors.validate import Validate
 from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
-from wingmanmatch_server.notification.dispatcher import Dispatcher
-from wingmanmatch_server.notification.mailer import OutboxMailer
-from wingmanmatch_server.notification.render import Renderer, create_environment
-from wingmanmatch_server.notification.store import NotificationStore
+from wingmanmatch_server.notification.metrics import NotificationMetrics
 from wingmanmatch_server.ratelimit.envoy import EnvoyRateLimitService
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.ratelimit.recovery import INTERVAL as RECOVERY_INTERVAL
@@ -124,7 +120,10 @@ async def open_application(
             open_rate_limits(settings, redis, breakers["redis"], registry, policies)
         )
 
-        dependencies = make_dependencies(unguarded, redis, by_rest=database_url is None)
+        email = await stack.enter_async_context(
+            open_dispatching(settings, database, breakers["email"], NotificationMetrics(registry))
+        )
+        dependencies = make_dependencies(unguarded, redis, email, by_rest=database_url is None)
         process = health.Health((*health.PROCESS_NAMES, *service_names()))
         availability = Availability(process, SERVICES, dependencies, breakers)
         followers.append(availability.refresh)
@@ -135,7 +134,6 @@ async def open_application(
             repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL),
         ):
             await stack.enter_async_context(background(work))
-        await stack.enter_async_context(delivering(make_dispatcher(settings, database)))
 
         implementations: dict[str, object] = {
             "wingmanmatch.matching.v1.MatchingService": MatchingService(matching, zoneinfo.available_timezones()),
@@ -198,15 +196,3 @@ def make_interceptors(
         circuit or Circuit({}),
         Validate(),
     ]
-
-
-def make_dispatcher(settings: Settings, database: Database) -> Dispatcher:
-    """Return what delivers the mails that the database holds."""
-    return Dispatcher(
-        NotificationStore(database),
-        Renderer(create_environment(), sender=settings.mail_from),
-        OutboxMailer(settings.data_dir / "outbox"),
-        database.listen,
-        owner=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
-        random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
-    )

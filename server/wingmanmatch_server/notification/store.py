@@ -50,6 +50,15 @@ class Clearance:
     attempt_count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why nothing is sent, and until when: THROTTLED, QUOTA or CONFIG, the provider's own name for it, ISO 8601."""
+
+    reason: str
+    error: str | None
+    until_time: str
+
+
 class NotificationStore:
     """Mails in the database. Every method raises errors.Unavailable if it does not answer."""
 
@@ -123,6 +132,11 @@ class NotificationStore:
         """End a pause for CONFIG or QUOTA, whose cause may be mended; return whether there was one."""
         resumed: bool = await self._database.call("resume_deliveries")
         return resumed
+
+    async def get_pause(self) -> Pause | None:
+        """Return the pause that stands, None where deliveries go on."""
+        answer = await self._database.call("get_delivery_pause")
+        return Pause(answer["reason"], answer["error"], answer["until_time"]) if answer else None
 
     async def release(self, owner: str) -> int:
         """Give back all that `owner` holds, so that others can take it at once; return how many."""
