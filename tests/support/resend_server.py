@@ -120,7 +120,7 @@ class ResendServer:
             return web.json_response({"id": known_id}, headers=self._limits())
         self._known[key] = digest, None
         response = await self._accept(key, body)
-        if response.status == 200:  # noqa: PLR2004
+        if response.status == 200:
             self._known[key] = digest, json.loads(response.body)["id"]  # type: ignore[arg-type]
         else:
             del self._known[key]

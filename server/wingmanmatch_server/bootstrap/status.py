@@ -49,9 +49,7 @@ def make_breakers(metrics: CircuitMetrics, followers: Sequence[Callable[[], None
     return {name: Breaker(name, each, time.monotonic, tell) for name, each in limits.items()}
 
 
-def make_dependencies(
-    database: Database, redis: RedisServer, email: Dependency, *, by_rest: bool
-) -> Dependencies:
+def make_dependencies(database: Database, redis: RedisServer, email: Dependency, *, by_rest: bool) -> Dependencies:
     """Return what asks every dependency whether it is there."""
     way = "by Supabase's REST interface" if by_rest else "by PostgreSQL's protocol"
     return Dependencies(

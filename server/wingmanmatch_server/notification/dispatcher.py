@@ -190,7 +190,7 @@ class Dispatcher:
         if delivery.outcome is Outcome.IN_FLIGHT:
             return self._random.uniform(1, 5) * self._pace.in_flight_retry
         if delivery.pause_seconds is not None:
-            return delivery.pause_seconds
+            return 0.0  # the pause itself holds the mail back, and may be ended early
         if delivery.outcome is Outcome.WITHHELD:
             return self._mailer.away_for()
         return self._random.uniform(0, self._backoff(attempt, self._pace.first_retry, self._pace.longest_retry))
