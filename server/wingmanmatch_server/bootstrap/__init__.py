@@ -18,6 +18,7 @@ from functools import partial
 from typing import BinaryIO
 
 import grpc
+from aiohttp import web
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -32,7 +33,7 @@ from wingmanmatch.session.v1 import session_service_pb2
 from wingmanmatch.system.v1 import system_service_pb2
 from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.identity import open_identity
-from wingmanmatch_server.bootstrap.mail import open_dispatching
+from wingmanmatch_server.bootstrap.mail import make_mail, make_notification_service, open_dispatching
 from wingmanmatch_server.bootstrap.redis_areas import make_session_service, open_rate_limits
 from wingmanmatch_server.bootstrap.status import make_breakers, make_dependencies, make_system_service
 from wingmanmatch_server.drivers.database import Database
@@ -53,6 +54,7 @@ from wingmanmatch_server.interceptors.throttle import Throttle
 from wingmanmatch_server.interceptors.validate import Validate
 from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.notification.http import notification_routes
 from wingmanmatch_server.notification.metrics import NotificationMetrics
 from wingmanmatch_server.ratelimit.envoy import EnvoyRateLimitService
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
@@ -91,6 +93,7 @@ class Application:
     handlers: Sequence[grpc.GenericRpcHandler]
     health: health.Health
     registry: CollectorRegistry
+    routes: Sequence[web.RouteDef] = ()  # of HTTP_LISTEN
 
 
 @asynccontextmanager
@@ -120,8 +123,9 @@ async def open_application(
             open_rate_limits(settings, redis, breakers["redis"], registry, policies)
         )
 
+        mail = make_mail(settings, database)
         email = await stack.enter_async_context(
-            open_dispatching(settings, database, breakers["email"], NotificationMetrics(registry))
+            open_dispatching(settings, mail, database.listen, breakers["email"], NotificationMetrics(registry))
         )
         dependencies = make_dependencies(unguarded, redis, email, by_rest=database_url is None)
         process = health.Health((*health.PROCESS_NAMES, *service_names()))
@@ -130,19 +134,24 @@ async def open_application(
         for work in (
             repeat("expire_matches", matching.expire_matches, interval=EXPIRY_INTERVAL),
             repeat("purge_request_keys", matching.purge_request_keys, interval=PURGE_INTERVAL),
+            repeat("purge_delivery_events", mail.store.purge_events, interval=PURGE_INTERVAL),
             repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL),
             repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL),
         ):
             await stack.enter_async_context(background(work))
 
+        charged = limiter if settings.enable_rate_limiting else None
+        time_zones = zoneinfo.available_timezones()
         implementations: dict[str, object] = {
-            "wingmanmatch.matching.v1.MatchingService": MatchingService(matching, zoneinfo.available_timezones()),
+            "wingmanmatch.matching.v1.MatchingService": MatchingService(matching, time_zones),
+            "wingmanmatch.notification.v1.NotificationService": make_notification_service(
+                settings, mail, time_zones, charged
+            ),
             "wingmanmatch.session.v1.SessionService": make_session_service(settings, redis, breakers["redis"]),
             "wingmanmatch.ratelimit.v1.RateLimitService": RateLimitService(limiter),
             "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),
         }
-        charged = limiter if settings.enable_rate_limiting else None
         identity = await stack.enter_async_context(open_identity(settings, charged))
         interceptors = make_interceptors(
             RpcMetrics(registry),
@@ -162,6 +171,7 @@ async def open_application(
             ],
             health=process,
             registry=registry,
+            routes=notification_routes(mail.store, mail.webhooks, mail.links),
         )
 
 

@@ -1,20 +1,25 @@
-"""Joins what brings mails out."""
+"""Joins what brings mails out, and what asks for them."""
 
 import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.bootstrap.background import delivering
 from wingmanmatch_server.drivers.database import Database
-from wingmanmatch_server.notification.dispatcher import Dispatcher
+from wingmanmatch_server.notification.dispatcher import Dispatcher, Listen
 from wingmanmatch_server.notification.mailer import Mailer, OutboxMailer
 from wingmanmatch_server.notification.metrics import NotificationMetrics
-from wingmanmatch_server.notification.render import Renderer, create_environment
+from wingmanmatch_server.notification.render import FIELDS, Renderer, create_environment
+from wingmanmatch_server.notification.service import Limiter, NotificationService
 from wingmanmatch_server.notification.store import NotificationStore
+from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
+from wingmanmatch_server.notification.webhook import Webhooks
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.dependencies import Dependency
@@ -22,20 +27,83 @@ from wingmanmatch_server.system.dependencies import Dependency
 TIMED = "THROTTLED"  # a pause that ends by itself and needs nobody
 
 
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What all that deals with mails shares; None is what the settings turn off."""
+
+    store: NotificationStore
+    renderer: Renderer
+    webhooks: Webhooks | None
+    links: UnsubscribeLinks | None
+
+
+def make_mail(settings: Settings, database: Database) -> Mail:
+    """Return it. Raises OSError if the data folder can keep no secret."""
+    links = None
+    if settings.public_url is not None:
+        links = UnsubscribeLinks(settings.public_url, link_secret(settings), list(FIELDS))
+    return Mail(
+        NotificationStore(database),
+        Renderer(
+            create_environment(),
+            sender=settings.mail_from,
+            reply_to=settings.mail_reply_to,
+            unsubscribe_url=links.url if links else None,
+        ),
+        Webhooks(settings.webhook_secrets) if settings.webhook_secrets else None,
+        links,
+    )
+
+
+def make_notification_service(
+    settings: Settings, mail: Mail, time_zones: Collection[str], limiter: Limiter | None
+) -> NotificationService:
+    """Return the service."""
+    return NotificationService(
+        mail.store,
+        mail.renderer,
+        time_zones,
+        limiter=limiter,
+        webhooks=mail.webhooks,
+        queue_limit=settings.mail_queue_limit,
+    )
+
+
+def link_secret(settings: Settings) -> str:
+    """Return LINK_SECRET, or the one that was made and kept in the data folder."""
+    if settings.link_secret is not None:
+        return settings.link_secret.get_secret_value()
+    path = settings.data_dir / "link-secret"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="ascii") as file, suppress(FileExistsError):
+        file.write(secrets.token_urlsafe(48))
+        file.flush()
+        os.link(file.name, path)  # so that nobody ever reads half of it, or another one
+    return path.read_text("ascii")
+
+
 @asynccontextmanager
 async def open_dispatching(
-    settings: Settings, database: Database, breaker: Breaker, metrics: NotificationMetrics
+    settings: Settings, mail: Mail, listen: Listen, breaker: Breaker, metrics: NotificationMetrics
 ) -> AsyncIterator[Dependency]:
     """Deliver mails for the length of the context; yield what tells whether they get out.
 
     Raises errors.Unavailable if the database does not answer. Resend may be away.
     """
-    store = NotificationStore(database)
     async with open_mailer(settings, breaker) as mailer:
         # Another key or sender than before may be what was missing.
-        await store.resume()
-        async with delivering(make_dispatcher(settings, database, mailer, metrics)):
-            yield _dependency(settings, store, mailer)
+        await mail.store.resume()
+        dispatcher = Dispatcher(
+            mail.store,
+            mail.renderer,
+            mailer,
+            listen,
+            owner=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
+            random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+            on_outcome=metrics.attempted,
+        )
+        async with delivering(dispatcher):
+            yield _dependency(settings, mail.store, mailer)
 
 
 @asynccontextmanager
@@ -49,19 +117,6 @@ async def open_mailer(settings: Settings, breaker: Breaker) -> AsyncIterator[Mai
 
     async with open_resend(settings.resend_api_key.get_secret_value(), settings.resend_api_url, breaker) as mailer:
         yield mailer
-
-
-def make_dispatcher(settings: Settings, database: Database, mailer: Mailer, metrics: NotificationMetrics) -> Dispatcher:
-    """Return what delivers the mails that the database holds."""
-    return Dispatcher(
-        NotificationStore(database),
-        Renderer(create_environment(), sender=settings.mail_from, reply_to=settings.mail_reply_to),
-        mailer,
-        database.listen,
-        owner=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
-        random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
-        on_outcome=metrics.attempted,
-    )
 
 
 def _dependency(settings: Settings, store: NotificationStore, mailer: Mailer) -> Dependency:
