@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     mail_queue_limit: int = Field(
         10_000, ge=1, description="Mails that may be due and wait before SendNotification takes no more."
     )
+    app_url: str | None = Field(
+        None, description="The product's own address, to which the buttons of mails lead; without it they have none."
+    )
     mail_reply_to: str | None = Field(None, description="Who gets the answers to mails; without it, the sender.")
 
     max_daily_matches: int = Field(
@@ -203,7 +206,7 @@ class Settings(BaseSettings):
             raise ValueError(f"must have at least {MIN_JWT_SECRET} characters")
         return value
 
-    @field_validator("public_url")
+    @field_validator("public_url", "app_url")
     @classmethod
     def _public_address(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^\s?#]+", value):

@@ -47,6 +47,7 @@ def make_mail(settings: Settings, database: Database) -> Mail:
         Renderer(
             create_environment(),
             sender=settings.mail_from,
+            app_url=settings.app_url,
             reply_to=settings.mail_reply_to,
             unsubscribe_url=links.url if links else None,
         ),

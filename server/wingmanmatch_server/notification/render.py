@@ -1,27 +1,65 @@
-"""Turns a notification into a mail. The same notification gives the same mail, but for a change of templates."""
+"""Turns a notification into a mail. The same notification gives the same mail, but for a change of templates.
+
+What a mail says is plain text, a file a kind and language. One page and one text part show it, and the page alone knows
+HTML: it escapes all it is given. The page is MJML, which becomes HTML once, before any data is there.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.resources import files
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import jinja2
+import mjml
+from markupsafe import Markup
 
+from wingmanmatch_server.notification.calendar import calendar_file
 from wingmanmatch_server.notification.mailer import Attachment
+from wingmanmatch_server.notification.times import readable_time
 
 # What each kind's templates speak of; a field without a default must be in the payload.
 REQUIRED = None
+MEETUP = {
+    "partner_name": REQUIRED,
+    "venue_name": "",
+    "scheduled_time": REQUIRED,
+    "time_zone": "UTC",
+    "challenge_title": "",
+}
+VERSION = {"meetup_id": "", "sequence": "", "change_time": ""}
 FIELDS: Mapping[str, Mapping[str, str | None]] = {
     "MATCH_INVITATION": {"inviter_name": REQUIRED, "venue_suggestion": "", "message": ""},
     "MATCH_ACCEPTANCE": {"accepter_name": REQUIRED, "venue_name": "", "scheduled_time": "", "time_zone": "UTC"},
     "MATCH_DECLINE": {"decliner_name": REQUIRED},
-    "SESSION_REMINDER": {"partner_name": REQUIRED, "venue_name": "", "scheduled_time": REQUIRED, "time_zone": "UTC"},
+    "SESSION_REMINDER": MEETUP,
+    "MEETUP_SCHEDULED": MEETUP | VERSION,
+    "MEETUP_MOVED": MEETUP | VERSION | {"previous_time": "", "previous_venue_name": ""},
+    "MEETUP_CANCELLED": MEETUP | VERSION,
 }
+# The facts that a mail lists, by the label that `common.j2` translates.
+DETAILS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "MATCH_INVITATION": (("with", "inviter_name"), ("where", "venue_suggestion")),
+    "MATCH_ACCEPTANCE": (("with", "accepter_name"), ("where", "venue_name"), ("when", "scheduled_time")),
+    "MATCH_DECLINE": (),
+}
+OF_MEETUPS = (
+    ("with", "partner_name"),
+    ("when", "scheduled_time"),
+    ("before", "previous_time"),
+    ("where", "venue_name"),
+    ("before", "previous_venue_name"),
+    ("challenge", "challenge_title"),
+)
+TIMES = ("scheduled_time", "previous_time")
+LINES = ("subject", "preheader", "heading", "action", "without_app")
+PARAGRAPHS = ("intro", "body", "aside")
+LANGUAGES = ("en", "de")  # the first where none fits
+# So that lists of mails show nothing of what follows it.
+PREHEADER_PADDING = Markup("&#847;&zwnj;&nbsp;" * 60)  # noqa: S704 - our own
 # Mails that nobody waits for: one click turns them off.
 UNSUBSCRIBABLE = frozenset({"MATCH_INVITATION", "SESSION_REMINDER"})
+BLANK_LINES = re.compile(r"\n{3,}")
 # Control characters, line separators, and the marks that turn the direction in which the text after them is read.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
@@ -77,51 +115,70 @@ class Renderer:
         self._reply_to = reply_to
         self._unsubscribe_url = unsubscribe_url
         self._app_url = app_url.rstrip("/") if app_url else None
+        page = mjml.mjml2html(_read_template("layout.mjml"))
+        self._page = environment.overlay(autoescape=True).from_string(page)
+        self._text = environment.get_template("layout.txt.j2")
 
     def render(
         self, notification_id: str, kind: str, recipient: Recipient, payload: Mapping[str, Any], match_id: str | None
     ) -> Mail:
         """Return the mail. Raises UnknownKind, MissingField, or ValueError where a field is not of its form."""
-        context = self._context(kind, recipient.name, payload, match_id)
-        subject = one_line(self._part(kind, "subject.txt", context))
+        language, fields = language_of(recipient.locale), _fields(kind, payload)
+        content = self._content(kind, language, one_line(recipient.name), fields)
+        unsubscribe_url = self._unsubscribe(kind, recipient)
+        shown = {**content, "url": self._url(kind, match_id), "unsubscribe_url": unsubscribe_url}
+        calendar = calendar_file(kind, fields, self._sender, f"WingmanMatch: {fields.get('partner_name')}")
         return Mail(
             sender=self._sender,
-            subject=subject,
-            html=self._part(kind, "body.html", {**context, "subject": subject}),
-            text=self._part(kind, "body.txt", context).strip() + "\n",
+            subject=content["subject"],
+            html=self._page.render(shown),
+            text=BLANK_LINES.sub("\n\n", self._text.render(shown)).strip() + "\n",
             # Mail programs group mails of equal subject; this tells them that each is one of its own.
-            headers={"X-Entity-Ref-ID": notification_id, **self._unsubscribe_headers(kind, recipient)},
+            headers={"X-Entity-Ref-ID": notification_id, **_unsubscribe_headers(unsubscribe_url)},
             reply_to=self._reply_to,
+            attachments=(calendar,) if calendar else (),
         )
 
-    def _unsubscribe_headers(self, kind: str, recipient: Recipient) -> dict[str, str]:
-        if self._unsubscribe_url is None or recipient.user_id is None or kind not in UNSUBSCRIBABLE:
-            return {}
-        url = self._unsubscribe_url(recipient.user_id, kind)
-        return {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
-
-    def _part(self, kind: str, part: str, context: Mapping[str, Any]) -> str:
-        return self._environment.get_template(f"{kind.lower()}/{part}.j2").render(context)
-
-    def _context(
-        self, kind: str, recipient_name: str, payload: Mapping[str, Any], match_id: str | None
-    ) -> dict[str, Any]:
-        fields = _fields(kind, payload)
-        if fields.get("scheduled_time"):
-            fields["scheduled_time"] = readable_time(fields["scheduled_time"], fields["time_zone"])
+    def _content(self, kind: str, language: str, name: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        told = {**fields, "recipient_name": name}
+        for field in TIMES:
+            if told.get(field):
+                told[field] = readable_time(told[field], told["time_zone"], language)
+        common = self._blocks(f"{language}/common.j2", told)
+        own = self._blocks(f"{language}/{kind.lower()}.j2", told)
         return {
-            **fields,
-            "recipient_name": one_line(recipient_name),
-            "home_url": self._app_url,
-            "match_url": f"{self._app_url}/matches/{match_id}" if self._app_url and match_id else self._app_url,
+            **common,
+            **{name: one_line(own.get(name, common.get(name, ""))) for name in LINES},
+            **{name: [one_line(text) for text in own[name].split("\n\n") if text.strip()] for name in PARAGRAPHS},
+            "language": language,
+            "padding": PREHEADER_PADDING,
+            "quote": told.get("message", ""),
+            "details": [
+                (common[label], told[field]) for label, field in DETAILS.get(kind, OF_MEETUPS) if told.get(field)
+            ],
         }
+
+    def _blocks(self, template_name: str, context: Mapping[str, str]) -> dict[str, str]:
+        template = self._environment.get_template(template_name)
+        given = template.new_context(dict(context))
+        return {name: "".join(block(given)) for name, block in template.blocks.items()}
+
+    def _unsubscribe(self, kind: str, recipient: Recipient) -> str | None:
+        if self._unsubscribe_url is None or recipient.user_id is None or kind not in UNSUBSCRIBABLE:
+            return None
+        return self._unsubscribe_url(recipient.user_id, kind)
+
+    def _url(self, kind: str, match_id: str | None) -> str | None:
+        # What was declined is over: the way on is to look for somebody else.
+        leads_home = kind == "MATCH_DECLINE" or match_id is None
+        return self._app_url if self._app_url is None or leads_home else f"{self._app_url}/matches/{match_id}"
 
 
 def create_environment() -> jinja2.Environment:
-    """Return the environment of this package's templates: HTML escapes what it is given, a missing name is an error."""
+    """Return the environment of this package's templates, which are text: a missing name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_read_template),
-        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
+        autoescape=False,  # noqa: S701 - texts; the one page is rendered with it on
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -141,19 +198,16 @@ def quoted(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text.split("\n"))
 
 
-def readable_time(time: str, time_zone: str) -> str:
-    """Return an ISO 8601 time as 'Tue 24 Nov 2026, 15:00 CET'; an unknown zone reads as UTC. Raises ValueError."""
-    try:
-        zone = ZoneInfo(time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        zone = ZoneInfo("UTC")
-    moment = datetime.fromisoformat(time)
-    if moment.tzinfo is None:
-        raise ValueError("a time without an offset names no moment")
-    local = moment.astimezone(zone)
-    # Many zones have no letters of their own and call themselves "+05".
-    name = f"{local:%Z}" if f"{local:%Z}".isalpha() else f"UTC{local:%z}"
-    return f"{local:%a} {local.day} {local:%b %Y, %H:%M} {name}"
+def language_of(locale: str) -> str:
+    """Return the language of ours that fits a locale best: de for de-AT, and en where none does."""
+    language = locale.replace("_", "-").partition("-")[0].lower()
+    return language if language in LANGUAGES else LANGUAGES[0]
+
+
+def _unsubscribe_headers(url: str | None) -> dict[str, str]:
+    if url is None:
+        return {}
+    return {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
 
 def _fields(kind: str, payload: Mapping[str, Any]) -> dict[str, str]:

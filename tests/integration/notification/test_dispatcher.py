@@ -63,7 +63,7 @@ async def test_mail_that_cannot_be_rendered_holds_up_nobody(outbox: Outbox, jour
         await journal.seen("notification_attempted", 3)
     rows = [await outbox.row(each) for each in (no_template, hole, good)]
     assert [row["state"] for row in rows] == ["DEAD", "DEAD", "SENT"]
-    assert [row["last_error"] for row in rows] == ["UnknownKind", "MissingField", None]
+    assert [row["last_error"] for row in rows] == ["MissingField", "MissingField", None]
 
 
 @pytest.mark.parametrize(

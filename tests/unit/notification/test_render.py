@@ -1,8 +1,14 @@
 """What becomes of a payload on its way into a mail."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+from typing import Any
 
+import icalendar
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from wingmanmatch_server.notification.render import (
     Mail,
@@ -11,16 +17,17 @@ from wingmanmatch_server.notification.render import (
     Renderer,
     UnknownKind,
     create_environment,
+    language_of,
     one_line,
     quoted,
-    readable_time,
 )
+from wingmanmatch_server.notification.times import readable_time
 
 RECIPIENT = Recipient("7a1c3f8e-2b4d-4e6f-8a9b-0c1d2e3f4a5b", "Ann", "en")
 EVIL_NAME = "Eve\r\nBcc: all@example.org\u2028<script>alert(1)</script>\"'\u202egnp.exe"
 
 
-def render(kind: str, payload: dict[str, str], app_url: str | None = "https://app.example.org") -> Mail:
+def render(kind: str, payload: Mapping[str, Any], app_url: str | None = "https://app.example.org") -> Mail:
     """Render with this package's own templates."""
     renderer = Renderer(create_environment(), sender="WingmanMatch <hello@notify.example.org>", app_url=app_url)
     return renderer.render("6f0c", kind, RECIPIENT, payload, "a1b2")
@@ -90,25 +97,32 @@ def test_without_an_app_there_are_no_links() -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "zone", "expected"),
+    ("time", "zone", "language", "expected"),
     [
-        ("2026-11-24T14:00:00Z", "Europe/Berlin", "Tue 24 Nov 2026, 15:00 CET"),
-        ("2026-07-01T23:30:00+00:00", "Europe/Berlin", "Thu 2 Jul 2026, 01:30 CEST"),
-        ("2026-07-01T12:00:00+02:00", "Asia/Kathmandu", "Wed 1 Jul 2026, 15:45 UTC+0545"),
-        ("2026-07-01T12:00:00Z", "Not/A_Zone", "Wed 1 Jul 2026, 12:00 UTC"),
-        ("2026-07-01T12:00:00Z", "../../etc/passwd", "Wed 1 Jul 2026, 12:00 UTC"),
+        ("2026-11-24T14:00:00Z", "Europe/Berlin", "en", "Tue 24 Nov 2026, 15:00 CET"),
+        ("2026-11-24T14:00:00Z", "Europe/Berlin", "de", "Di., 24. Nov. 2026, 15:00 MEZ"),
+        ("2026-07-01T23:30:00+00:00", "Europe/Berlin", "en", "Thu 2 Jul 2026, 01:30 CEST"),
+        ("2026-07-01T23:30:00+00:00", "Europe/Berlin", "de", "Do., 2. Juli 2026, 01:30 MESZ"),
+        ("2026-11-24T20:00:00Z", "America/New_York", "de", "Di., 24. Nov. 2026, 15:00 EST"),
+        ("2026-07-01T12:00:00+02:00", "Asia/Kathmandu", "en", "Wed 1 Jul 2026, 15:45 UTC+0545"),
+        ("2026-07-01T12:00:00Z", "Not/A_Zone", "en", "Wed 1 Jul 2026, 12:00 UTC"),
+        ("2026-07-01T12:00:00Z", "../../etc/passwd", "en", "Wed 1 Jul 2026, 12:00 UTC"),
+        # The hour that Berlin has twice, and the first minute after the one it has not.
+        ("2026-10-25T00:30:00Z", "Europe/Berlin", "en", "Sun 25 Oct 2026, 02:30 CEST"),
+        ("2026-10-25T01:30:00Z", "Europe/Berlin", "en", "Sun 25 Oct 2026, 02:30 CET"),
+        ("2026-03-29T01:00:00Z", "Europe/Berlin", "en", "Sun 29 Mar 2026, 03:00 CEST"),
     ],
 )
-def test_time_is_the_recipients(time: str, zone: str, expected: str) -> None:
-    """Times are told in the recipient's zone, which is named."""
-    assert readable_time(time, zone) == expected
+def test_time_is_the_recipients(time: str, zone: str, language: str, expected: str) -> None:
+    """Times are told in the recipient's zone and language, and the zone is named."""
+    assert readable_time(time, zone, language) == expected
 
 
 @pytest.mark.parametrize("time", ["tomorrow at three", "2026-07-01T12:00:00"])
 def test_time_without_a_moment_is_an_error(time: str) -> None:
     """A time that names no moment is refused rather than guessed."""
     with pytest.raises(ValueError, match=r".+"):
-        readable_time(time, "UTC")
+        readable_time(time, "UTC", "en")
 
 
 def test_one_line_keeps_joined_emoji() -> None:
@@ -119,3 +133,79 @@ def test_one_line_keeps_joined_emoji() -> None:
 def test_quoted_marks_empty_lines() -> None:
     """An empty line cannot end the quotation."""
     assert quoted("a\n\nb") == "> a\n>\n> b"
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"),
+    [("de", "de"), ("de-AT", "de"), ("DE_ch", "de"), ("en-GB", "en"), ("pt-BR", "en"), ("", "en")],
+)
+def test_language_falls_back(locale: str, language: str) -> None:
+    """A region's mails are those of its language, and where there is none they are in English."""
+    assert language_of(locale) == language
+
+
+MEETUP = {
+    "partner_name": "Jo",
+    "venue_name": "Café",
+    "scheduled_time": "2026-11-24T20:00:00Z",
+    "meetup_id": "9c0f3b1a-7e52-4d0a-8a45-2f6f8d1c7b10",
+    "sequence": 4,
+    "change_time": "2026-11-20T09:30:00+01:00",
+}
+
+
+def event_of(mail: Mail) -> Any:
+    """Return the one entry of the calendar that a mail carries."""
+    [file] = mail.attachments
+    [event] = icalendar.Calendar.from_ical(file.content).walk("VEVENT")
+    return event
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "status"),
+    [
+        ("MEETUP_SCHEDULED", "PUBLISH", "CONFIRMED"),
+        ("MEETUP_MOVED", "PUBLISH", "CONFIRMED"),
+        ("MEETUP_CANCELLED", "CANCEL", "CANCELLED"),
+    ],
+)
+def test_calendar_file_follows_the_meetup(kind: str, method: str, status: str) -> None:
+    """All mails of one meet-up speak of one entry, the newest by the highest sequence, and say so in both places."""
+    mail = render(kind, MEETUP)
+    event = event_of(mail)
+    assert mail.attachments[0].content_type == f"text/calendar; method={method}"
+    assert f"METHOD:{method}\r\n" in mail.attachments[0].content
+    assert (event["UID"], event["SEQUENCE"], event["STATUS"]) == (
+        "9c0f3b1a-7e52-4d0a-8a45-2f6f8d1c7b10@notify.example.org",
+        4,
+        status,
+    )
+    assert event["DTSTART"].dt == datetime(2026, 11, 24, 20, tzinfo=UTC)
+    assert event["DTSTAMP"].dt == datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+    assert mail == render(kind, MEETUP)
+
+
+def test_mails_without_a_meetup_carry_no_calendar() -> None:
+    """A reminder comes after the entry was made, and news without an id have nothing to name it by."""
+    assert render("SESSION_REMINDER", MEETUP).attachments == ()
+    assert render("MEETUP_MOVED", MEETUP | {"meetup_id": ""}).attachments == ()
+
+
+TEXT = st.text(max_size=300)
+
+
+@given(name=TEXT, venue=TEXT, title=TEXT)
+@example(name=EVIL_NAME, venue="x\r\nATTENDEE:mailto:all@example.org\r\nEND:VEVENT", title="\u0085BEGIN:VALARM")
+def test_nothing_breaks_out_of_a_mail(name: str, venue: str, title: str) -> None:
+    """Whatever people write, a mail has the same tags, headers and calendar lines, and its text no line of theirs."""
+    fields = {"partner_name": f"Jo {name}", "venue_name": f"Café {venue}", "challenge_title": f"Ask {title}"}
+    harmless, hostile = (render("MEETUP_MOVED", MEETUP | {**fields, **plain}) for plain in (PLAIN, {}))
+    assert Tags(hostile.html).names == Tags(harmless.html).names
+    assert Tags(hostile.html).links == Tags(harmless.html).links
+    assert hostile.headers == harmless.headers
+    assert hostile.subject.isprintable()
+    assert len(hostile.text.splitlines()) == len(harmless.text.splitlines())
+    assert list(event_of(hostile)) == list(event_of(harmless))
+
+
+PLAIN = {"partner_name": "Jo", "venue_name": "Café", "challenge_title": "Ask"}
