@@ -53,6 +53,7 @@ from wingmanmatch_server.interceptors.throttle import Throttle
 from wingmanmatch_server.interceptors.validate import Validate
 from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.matching.watch import MatchWatch
 from wingmanmatch_server.notification.dispatcher import Dispatcher
 from wingmanmatch_server.notification.mailer import OutboxMailer
 from wingmanmatch_server.notification.render import Renderer, create_environment
@@ -93,7 +94,13 @@ class Application:
 
     handlers: Sequence[grpc.GenericRpcHandler]
     health: health.Health
+    watch: MatchWatch
     registry: CollectorRegistry
+
+    def drain(self) -> None:
+        """Tell load balancers to turn away, and those who watch to resume elsewhere. Calls are still served."""
+        self.health.drain()
+        self.watch.drain()
 
 
 @asynccontextmanager
@@ -118,6 +125,7 @@ async def open_application(
         database = GuardedDatabase(unguarded, breakers["database"])
         redis = await stack.enter_async_context(open_redis(redis_url, seconds=settings.redis_timeout))
         matching = MatchingStore(database, max_daily_matches=settings.max_daily_matches)
+        watch = MatchWatch(matching, database.follow)
         policies = PolicyFile(settings.rate_limits_file)
         limiter = await stack.enter_async_context(
             open_rate_limits(settings, redis, breakers["redis"], registry, policies)
@@ -130,6 +138,8 @@ async def open_application(
         for work in (
             repeat("expire_matches", matching.expire_matches, interval=EXPIRY_INTERVAL),
             repeat("purge_request_keys", matching.purge_request_keys, interval=PURGE_INTERVAL),
+            repeat("purge_match_events", matching.purge_events, interval=PURGE_INTERVAL),
+            watch.run(),
             repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL),
             repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL),
         ):
@@ -137,7 +147,9 @@ async def open_application(
         await stack.enter_async_context(delivering(make_dispatcher(settings, database)))
 
         implementations: dict[str, object] = {
-            "wingmanmatch.matching.v1.MatchingService": MatchingService(matching, zoneinfo.available_timezones()),
+            "wingmanmatch.matching.v1.MatchingService": MatchingService(
+                matching, watch, zoneinfo.available_timezones()
+            ),
             "wingmanmatch.session.v1.SessionService": make_session_service(settings, redis, breakers["redis"]),
             "wingmanmatch.ratelimit.v1.RateLimitService": RateLimitService(limiter),
             "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
@@ -158,6 +170,7 @@ async def open_application(
                 *(reflection_handlers([*service_names(), health.SERVICE]) if settings.enable_reflection else ()),
             ],
             health=process,
+            watch=watch,
             registry=registry,
         )
 

@@ -1,6 +1,8 @@
 """MatchingService: translates between the wire and the store."""
 
-from collections.abc import Collection
+import uuid
+from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +10,8 @@ from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.matching.store import MatchingStore
-from wingmanmatch_server.paging import last_id_of, page_token
+from wingmanmatch_server.matching.watch import MatchWatch
+from wingmanmatch_server.paging import last_id_of, page_token, resume_token, sequence_of
 
 DEFAULT_RADIUS_MILES = 25.0
 DEFAULT_CANDIDATES = 10
@@ -19,9 +22,10 @@ MAX_PAGE_SIZE = 100
 class MatchingService:
     """Each method is the RPC of its name; `matching_service.proto` has the contract."""
 
-    def __init__(self, store: MatchingStore, time_zones: Collection[str]) -> None:
+    def __init__(self, store: MatchingStore, watch: MatchWatch, time_zones: Collection[str]) -> None:
         """`time_zones` are the names of the IANA zones that a profile may have."""
         self._store = store
+        self._watch = watch
         self._time_zones = time_zones
 
     async def upsert_profile(
@@ -122,6 +126,18 @@ class MatchingService:
             next_page_token=page_token(answer["next_after"], request.user_id, states),
         )
 
+    async def watch_matches(
+        self, request: matching_service_pb2.WatchMatchesRequest, _call: Call
+    ) -> AsyncIterator[matching_service_pb2.WatchMatchesResponse]:
+        """Stream what happens to a person's matches."""
+        user_id = str(uuid.UUID(request.user_id))
+        after = sequence_of(request.resume_token, user_id)
+        async with aclosing(self._watch.updates(user_id, after)) as updates:
+            async for event, number in updates:
+                yield matching_service_pb2.WatchMatchesResponse(
+                    event=_event(event) if event else None, resume_token=resume_token(number, user_id)
+                )
+
     def _check_time_zone(self, name: str) -> None:
         if name and name not in self._time_zones:
             violation = errors.FieldViolation("profile.time_zone", "time_zone.iana", "must name an IANA time zone")
@@ -198,4 +214,13 @@ def _match(row: dict[str, Any]) -> matching_pb2.Match:
             "respond_time": datetime.fromisoformat(respond_time) if respond_time else None,
             "expire_time": datetime.fromisoformat(row["expire_time"]),
         }
+    )
+
+
+def _event(row: dict[str, Any]) -> matching_pb2.MatchEvent:
+    return matching_pb2.MatchEvent(
+        kind=f"MATCH_EVENT_KIND_{row['kind']}",
+        event_time=datetime.fromisoformat(row["event_time"]),
+        match=_match(row["match"]),
+        meetup_id=row["meetup_id"],
     )

@@ -131,6 +131,22 @@ class MatchingStore:
         purged: int = (await self._call("purge_request_keys", p_limit=limit))["purged"]
         return purged
 
+    async def read_events(self, feeds: Sequence[Json], *, limit: int) -> Sequence[Json]:
+        """Return what follows in the feeds of events of several people.
+
+        Each of `feeds` is {user_id, after}, and the answer {user_id, after, last_sequence, events}: at most `limit`
+        events whose `sequence` is above `after`. It leaves out those in which nothing follows. Without `after` there
+        are no events, but the number of the last; `last_sequence` is None for somebody who has no profile.
+        """
+        answer = await self._call("read_match_events", p_feeds=list(feeds), p_limit=limit)
+        found: Sequence[Json] = answer["feeds"]
+        return found
+
+    async def purge_events(self, *, limit: int = 1000) -> int:
+        """Forget at most `limit` events that are past their week; return how many."""
+        purged: int = (await self._call("purge_match_events", p_limit=limit))["purged"]
+        return purged
+
     async def _call(self, function: str, **parameters: Any) -> Json:
         answer: Json = await self._database.call(function, **parameters)
         return answer
