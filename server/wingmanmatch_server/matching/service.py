@@ -12,6 +12,7 @@ from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
 from wingmanmatch_server.paging import last_id_of, page_token, resume_token, sequence_of
+from wingmanmatch_server.wire import timestamp
 
 DEFAULT_RADIUS_MILES = 25.0
 DEFAULT_CANDIDATES = 10
@@ -219,8 +220,8 @@ def _match(row: dict[str, Any]) -> matching_pb2.Match:
 
 def _event(row: dict[str, Any]) -> matching_pb2.MatchEvent:
     return matching_pb2.MatchEvent(
-        kind=f"MATCH_EVENT_KIND_{row['kind']}",
-        event_time=datetime.fromisoformat(row["event_time"]),
+        kind=matching_pb2.MatchEventKind.Value(f"MATCH_EVENT_KIND_{row['kind']}"),
+        event_time=timestamp(datetime.fromisoformat(row["event_time"])),
         match=_match(row["match"]),
         meetup_id=row["meetup_id"],
     )

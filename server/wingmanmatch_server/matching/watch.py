@@ -105,7 +105,9 @@ class Stream:
             if event["sequence"] != self.position + 1:
                 return self.end(_expired())
             if len(self._buffer) == self._size:
-                return self.end(_too_slow()) if self.live else None
+                if self.live:
+                    return self.end(_too_slow())
+                break
             self._buffer.append(event)
             self.position += 1
         if not events and last > self.position:

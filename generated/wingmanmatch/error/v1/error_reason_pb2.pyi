@@ -85,11 +85,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MATCH_NOT_ACCEPTED: _ErrorReason.ValueType  # 41
     """The match is not accepted; `metadata.state` says what it is."""
     ERROR_REASON_RESUME_TOKEN_INVALID: _ErrorReason.ValueType  # 42
-    """INVALID_ARGUMENT: the resume token was not issued for this stream."""
+    """The resume token was not issued for this stream."""
     ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 43
-    """FAILED_PRECONDITION: events after the resume token are no longer kept."""
+    """Events after the resume token are no longer kept."""
     ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 44
-    """ABORTED: the reader of a stream was too slow; it may resume."""
+    """The reader of a stream was too slow; it may resume."""
     ERROR_REASON_MEETUP_NOT_FOUND: _ErrorReason.ValueType  # 50
     """No meet-up with this id exists, or the person has no part in it."""
     ERROR_REASON_MEETUP_EXISTS: _ErrorReason.ValueType  # 51
@@ -213,11 +213,11 @@ ERROR_REASON_NOT_REQUESTER: ErrorReason.ValueType  # 40
 ERROR_REASON_MATCH_NOT_ACCEPTED: ErrorReason.ValueType  # 41
 """The match is not accepted; `metadata.state` says what it is."""
 ERROR_REASON_RESUME_TOKEN_INVALID: ErrorReason.ValueType  # 42
-"""INVALID_ARGUMENT: the resume token was not issued for this stream."""
+"""The resume token was not issued for this stream."""
 ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 43
-"""FAILED_PRECONDITION: events after the resume token are no longer kept."""
+"""Events after the resume token are no longer kept."""
 ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 44
-"""ABORTED: the reader of a stream was too slow; it may resume."""
+"""The reader of a stream was too slow; it may resume."""
 ERROR_REASON_MEETUP_NOT_FOUND: ErrorReason.ValueType  # 50
 """No meet-up with this id exists, or the person has no part in it."""
 ERROR_REASON_MEETUP_EXISTS: ErrorReason.ValueType  # 51
