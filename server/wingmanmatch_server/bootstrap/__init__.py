@@ -16,6 +16,7 @@ import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import BinaryIO
 
@@ -34,7 +35,7 @@ from wingmanmatch.session.v1 import session_service_pb2
 from wingmanmatch.system.v1 import system_service_pb2
 from wingmanmatch_server.bootstrap.background import background, delivering
 from wingmanmatch_server.bootstrap.identity import open_identity
-from wingmanmatch_server.bootstrap.redis_areas import make_session_service, open_rate_limits
+from wingmanmatch_server.bootstrap.redis_areas import make_session_store, open_rate_limits
 from wingmanmatch_server.bootstrap.status import make_breakers, make_dependencies, make_system_service
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
@@ -51,6 +52,8 @@ from wingmanmatch_server.interceptors.observe import Observe
 from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.interceptors.throttle import Throttle
 from wingmanmatch_server.interceptors.validate import Validate
+from wingmanmatch_server.matching.erasure import Eraser, Erasure
+from wingmanmatch_server.matching.export import Export, Source
 from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
@@ -63,6 +66,8 @@ from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.ratelimit.recovery import INTERVAL as RECOVERY_INTERVAL
 from wingmanmatch_server.ratelimit.recovery import recover
 from wingmanmatch_server.ratelimit.service import RateLimitService
+from wingmanmatch_server.session.export import export_sessions
+from wingmanmatch_server.session.service import SessionService
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system import health
 from wingmanmatch_server.system.availability import NAMES, Availability
@@ -131,6 +136,12 @@ async def open_application(
             open_rate_limits(settings, redis, breakers["redis"], registry, policies)
         )
 
+        sessions = make_session_store(settings, redis, breakers["redis"])
+        # What is stored about people outside the database: how it is erased, and how it is exported.
+        erasers: dict[str, Eraser] = {"sessions": sessions.delete_of_user, "rate_limits": limiter.forget}
+        sources: dict[str, Source] = {"SESSION": partial(export_sessions, sessions)}
+        erasure = Erasure(matching, erasers)
+
         dependencies = make_dependencies(unguarded, redis, by_rest=database_url is None)
         process = health.Health((*health.PROCESS_NAMES, *service_names()))
         availability = Availability(process, SERVICES, dependencies, breakers)
@@ -139,6 +150,7 @@ async def open_application(
             repeat("expire_matches", matching.expire_matches, interval=EXPIRY_INTERVAL),
             repeat("purge_request_keys", matching.purge_request_keys, interval=PURGE_INTERVAL),
             repeat("purge_match_events", matching.purge_events, interval=PURGE_INTERVAL),
+            repeat("make_erasures_good", erasure.make_good, interval=EXPIRY_INTERVAL),
             watch.run(),
             repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL),
             repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL),
@@ -148,9 +160,11 @@ async def open_application(
 
         implementations: dict[str, object] = {
             "wingmanmatch.matching.v1.MatchingService": MatchingService(
-                matching, watch, zoneinfo.available_timezones()
+                matching, watch, erasure, Export(matching, sources), zoneinfo.available_timezones()
             ),
-            "wingmanmatch.session.v1.SessionService": make_session_service(settings, redis, breakers["redis"]),
+            "wingmanmatch.session.v1.SessionService": SessionService(
+                sessions, timeout=timedelta(hours=settings.session_timeout_hours)
+            ),
             "wingmanmatch.ratelimit.v1.RateLimitService": RateLimitService(limiter),
             "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),

@@ -9,6 +9,8 @@ from typing import Any
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.matching.erasure import Erasure
+from wingmanmatch_server.matching.export import Export
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
 from wingmanmatch_server.paging import last_id_of, page_token, resume_token, sequence_of
@@ -23,10 +25,14 @@ MAX_PAGE_SIZE = 100
 class MatchingService:
     """Each method is the RPC of its name; `matching_service.proto` has the contract."""
 
-    def __init__(self, store: MatchingStore, watch: MatchWatch, time_zones: Collection[str]) -> None:
+    def __init__(
+        self, store: MatchingStore, watch: MatchWatch, erasure: Erasure, export: Export, time_zones: Collection[str]
+    ) -> None:
         """`time_zones` are the names of the IANA zones that a profile may have."""
         self._store = store
         self._watch = watch
+        self._erasure = erasure
+        self._export = export
         self._time_zones = time_zones
 
     async def upsert_profile(
@@ -45,6 +51,24 @@ class MatchingService:
         """Return a profile."""
         answer = await self._store.get_profile(request.user_id)
         return matching_service_pb2.GetProfileResponse(profile=_profile(answer["profile"]))
+
+    async def delete_profile(
+        self, request: matching_service_pb2.DeleteProfileRequest, _call: Call
+    ) -> matching_service_pb2.DeleteProfileResponse:
+        """Erase a person."""
+        await self._erasure.erase(_canonical(request.user_id), request_id=request.request_id or None)
+        return matching_service_pb2.DeleteProfileResponse()
+
+    async def export_profile(
+        self, request: matching_service_pb2.ExportProfileRequest, _call: Call
+    ) -> AsyncIterator[matching_service_pb2.ExportProfileResponse]:
+        """Stream everything that is stored about a person."""
+        async for kind, record in self._export.records(_canonical(request.user_id)):
+            response = matching_service_pb2.ExportProfileResponse(
+                kind=matching_pb2.ExportRecordKind.Value(f"EXPORT_RECORD_KIND_{kind}")
+            )
+            response.record.update(record)
+            yield response
 
     async def list_candidates(
         self, request: matching_service_pb2.ListCandidatesRequest, _call: Call
@@ -131,7 +155,7 @@ class MatchingService:
         self, request: matching_service_pb2.WatchMatchesRequest, _call: Call
     ) -> AsyncIterator[matching_service_pb2.WatchMatchesResponse]:
         """Stream what happens to a person's matches."""
-        user_id = str(uuid.UUID(request.user_id))
+        user_id = _canonical(request.user_id)
         after = sequence_of(request.resume_token, user_id)
         async with aclosing(self._watch.updates(user_id, after)) as updates:
             async for event, number in updates:
@@ -143,6 +167,11 @@ class MatchingService:
         if name and name not in self._time_zones:
             violation = errors.FieldViolation("profile.time_zone", "time_zone.iana", "must name an IANA time zone")
             raise errors.InvalidArgument([violation])
+
+
+def _canonical(user_id: str) -> str:
+    """Return the id as the database writes it."""
+    return str(uuid.UUID(user_id))
 
 
 def _radius(request: matching_service_pb2.ListCandidatesRequest | matching_service_pb2.RequestMatchRequest) -> float:
