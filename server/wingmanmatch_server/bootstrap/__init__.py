@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 
 from wingmanmatch.challenge.v1 import challenge_service_pb2
 from wingmanmatch.coaching.v1 import coaching_service_pb2
@@ -95,17 +95,18 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What `serving.py` serves."""
+    """What `serving.py` serves. `drains` end the streams that would otherwise stay open until they are cut."""
 
     handlers: Sequence[grpc.GenericRpcHandler]
     health: health.Health
-    watch: MatchWatch
     registry: CollectorRegistry
+    drains: Sequence[Callable[[], None]] = ()
 
     def drain(self) -> None:
         """Tell load balancers to turn away, and those who watch to resume elsewhere. Calls are still served."""
         self.health.drain()
-        self.watch.drain()
+        for drain in self.drains:
+            drain()
 
 
 @asynccontextmanager
@@ -131,6 +132,8 @@ async def open_application(
         redis = await stack.enter_async_context(open_redis(redis_url, seconds=settings.redis_timeout))
         matching = MatchingStore(database, max_daily_matches=settings.max_daily_matches)
         watch = MatchWatch(matching, database.follow)
+        open_streams = Gauge("matching_watch_streams", "Open streams of WatchMatches.", registry=registry)
+        open_streams.set_function(lambda: watch.stream_count)
         policies = PolicyFile(settings.rate_limits_file)
         limiter = await stack.enter_async_context(
             open_rate_limits(settings, redis, breakers["redis"], registry, policies)
@@ -184,8 +187,8 @@ async def open_application(
                 *(reflection_handlers([*service_names(), health.SERVICE]) if settings.enable_reflection else ()),
             ],
             health=process,
-            watch=watch,
             registry=registry,
+            drains=[watch.drain],
         )
 
 

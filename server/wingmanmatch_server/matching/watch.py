@@ -147,7 +147,7 @@ class Stream:
 class MatchWatch:
     """The streams of one process, and what reads for them."""
 
-    def __init__(self, events: Events, follow: Follow, pace: Pace = Pace()) -> None:  # noqa: B008 - it cannot change
+    def __init__(self, events: Events, follow: Follow, pace: Pace = Pace()) -> None:
         """`follow` is `Database.follow`."""
         self._events = events
         self._follow = follow

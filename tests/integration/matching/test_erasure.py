@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -134,9 +135,7 @@ async def test_waiting_mails_about_the_person_are_stopped(people: People) -> Non
     """What others would have been written about the person is not sent any more, even if it is just being sent."""
     me, friend = await people.join_many(2)
     await people.invite(me, friend)
-    claimed = await people.store._database.call(  # noqa: SLF001 - as the dispatcher does
-        "claim_notifications", p_owner="test", p_limit=1, p_lease_seconds=60.0
-    )
+    claimed = await people.store._database.call("claim_notifications", p_owner="test", p_limit=1, p_lease_seconds=60.0)
     assert claimed["notifications"][0]["user_id"] == friend
     await people.store.delete_profile(me)
     rows = await people.sql.fetch("select state, payload, rendered, lease_owner from notifications")
@@ -202,11 +201,10 @@ async def test_erasing_while_others_match(crowd: People) -> None:
     async def court(number: int) -> None:
         me = everybody[number]
         for turn in range(6):
-            try:
+            with suppress(errors.NotFound, errors.FailedPrecondition):
                 asked = await crowd.store.request_match(me, candidate_user_id=everybody[(number + turn + 1) % 24])
-                await crowd.answer(asked["match"], "ACCEPT" if turn % 2 else "DECLINE")
-            except (errors.NotFound, errors.FailedPrecondition, errors.Aborted, errors.PermissionDenied) as error:
-                assert error.reason != "INTERNAL"
+                if asked["match"]["state"] == "PENDING":
+                    await crowd.answer(asked["match"], "ACCEPT" if turn % 2 else "DECLINE")
             await crowd.store.expire_matches()
 
     async def leave(number: int, user_id: str) -> None:

@@ -4,9 +4,6 @@ import asyncio
 import itertools
 from typing import Any
 
-import asyncpg
-import pytest
-
 from support.people import People
 from wingmanmatch_server.matching.store import MatchingStore
 
@@ -59,18 +56,19 @@ async def test_change_that_is_undone_is_no_event(people: People) -> None:
     requester, invitee = await people.join_many(2)
     match = await people.invite(requester, invitee)
     before = await last_of(people.store, requester)
-    with pytest.raises(asyncpg.DivisionByZeroError):
-        async with people.sql.transaction():
-            await people.sql.execute("update matches set state = 'CANCELLED'")
-            await people.sql.execute("set constraints all immediate")
-            await people.sql.execute("select 1 / 0")
+    undone = people.sql.transaction()
+    await undone.start()
+    await people.sql.execute("update matches set state = 'CANCELLED'")
+    await people.sql.execute("set constraints all immediate")
+    assert await people.sql.fetchval("select max(sequence) from match_events") > before
+    await undone.rollback()
     assert await last_of(people.store, requester) == before
     await people.answer(match, "DECLINE")
     assert [event["kind"] for event in await events_of(people, requester)] == ["REQUESTED", "DECLINED"]
     assert await last_of(people.store, requester) == before + 1
 
 
-async def test_no_reader_ever_sees_a_number_before_a_smaller_one(crowd: People, admin_dsn: str) -> None:
+async def test_no_reader_ever_sees_a_number_before_a_smaller_one(crowd: People) -> None:
     """While many transactions change many matches at once, every reader sees its feed grow at its end only.
 
     Each transaction changes the matches of two pairs, in an order of its own: so whoever locked feeds in the order of
@@ -92,9 +90,7 @@ async def test_no_reader_ever_sees_a_number_before_a_smaller_one(crowd: People, 
     async def change(number: int) -> None:
         for turn in range(TURNS):
             first, second = (match_ids[(number * 7 + turn * step) % len(match_ids)] for step in (3, 5))
-            await crowd.store._database.call(  # noqa: SLF001 - the store has no such method, and must not
-                "flip_matches", p_first=str(first), p_second=str(second)
-            )
+            await crowd.store._database.call("flip_matches", p_first=str(first), p_second=str(second))
 
     async def read(user_id: str) -> list[int]:
         position, seen = begins[user_id], []

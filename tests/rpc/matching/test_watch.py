@@ -192,11 +192,9 @@ async def test_slow_reader_is_ended_and_can_resume(admin_dsn: str, engines: Embe
         async with watching(client, invitee) as watcher:
             match = await invite(client, requester, invitee, message="x" * 500)
             count = await flip_states(dsn, match.id, turns=600)
-            seen = []
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                while True:
-                    seen.append((await watcher.event()).event_time.ToNanoseconds())
-            assert caught.value.code() is grpc.StatusCode.ABORTED
+            seen: list[int] = []
+            failure = await failure_of(read_on(watcher, seen))
+            assert (failure.code, failure.reason) == (grpc.StatusCode.ABORTED, "READER_TOO_SLOW")
             assert len(seen) < count
             token = watcher.resume_token
         async with watching(client, invitee, token) as watcher:
@@ -204,6 +202,12 @@ async def test_slow_reader_is_ended_and_can_resume(admin_dsn: str, engines: Embe
                 seen.append((await watcher.event()).event_time.ToNanoseconds())
         assert len(set(seen)) == count
         assert seen == sorted(seen)
+
+
+async def read_on(watcher: Watcher, seen: list[int]) -> None:
+    """Note the times of all events until the stream fails."""
+    while True:
+        seen.append((await watcher.event()).event_time.ToNanoseconds())
 
 
 @asynccontextmanager
@@ -239,12 +243,13 @@ async def test_stopping_server_ends_streams_at_once(admin_dsn: str, engines: Emb
     ):
         me = (await join(client)).user_id
         async with watching(client, me) as watcher:
+            assert application.registry.get_sample_value("matching_watch_streams") == 1
             application.drain()
             for call in (watcher.call, Watcher(client, me).call):
                 failure = await failure_of(call.read())
                 assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
                 assert failure.detail(error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() == 1
-        assert application.watch.stream_count == 0
+        assert application.registry.get_sample_value("matching_watch_streams") == 0
 
 
 async def test_events_cross_replicas_and_so_do_tokens(replicas: tuple[Client, Client]) -> None:
