@@ -3,8 +3,8 @@
     python benchmarks/matching.py [--people 10000 100000] [--calls 400]
 
 Starts engines of its own. People are those of `wingmanmatch seed`, in cities of Zipf's sizes, spread around each by
-some eight miles. Half of the callers are drawn from everybody, half from the largest city; one call at a time, the kinds
-in turn, so that whatever else the machine does meets all of them.
+some eight miles. Half of the callers are drawn from everybody, half from the largest city; one call at a time, the
+kinds in turn, so that whatever else the machine does meets all of them.
 """
 
 import argparse
