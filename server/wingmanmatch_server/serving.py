@@ -84,7 +84,7 @@ def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:
 @asynccontextmanager
 async def _web(settings: Settings, application: Application) -> AsyncIterator[int]:
     try:
-        async with serve_web(settings.http_listen, application.registry) as port:
+        async with serve_web(settings.http_listen, application.registry, application.routes) as port:
             yield port
     except OSError:
         raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None

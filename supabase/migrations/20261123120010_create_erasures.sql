@@ -108,11 +108,16 @@ as $$
 declare
     address constant text := (select lower(p.email) from public.user_profiles p where p.id = p_user_id);
 begin
-    -- Also what was addressed by hand, unless it is the address of another person too.
-    delete from public.notifications n
-    where n.user_id = p_user_id
-        or lower(n.recipient_email) = address and not exists (
-            select from public.user_profiles p where p.id = n.user_id and lower(p.email) = address);
+    with gone as (
+        delete from public.notifications n
+        where n.user_id = p_user_id
+            -- Also what was addressed by hand, unless it is the address of another person too.
+            or lower(n.recipient_email) = address and not exists (
+                select from public.user_profiles p where p.id = n.user_id and lower(p.email) = address)
+        returning n.id
+    )
+    delete from public.delivery_events e using gone where e.notification_id = gone.id;
+    delete from public.notification_preferences p where p.user_id = p_user_id;
     -- Others' mails speak of the person. One that is being sent finds its lease gone.
     update public.notifications n set
         state = case when n.state in ('PENDING', 'SENDING', 'DEAD', 'REVIEW') then 'CANCELLED' else n.state end,
@@ -127,7 +132,7 @@ end
 $$;
 
 comment on function public.erase_from_notifications is
-    'Deletes the person''s mails, and stops and empties those about the person.';
+    'Deletes the person''s mails and preferences, and stops and empties the mails about the person.';
 
 create index notifications_about_match on public.notifications (match_id) where match_id is not null;
 

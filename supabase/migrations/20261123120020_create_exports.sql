@@ -73,6 +73,22 @@ $$;
 
 comment on function public.export_notifications is 'Returns the mails to the person, without the words of others.';
 
+create function public.export_notification_preferences(p_user_id uuid)
+    returns setof public.export_record
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return query
+    select p.create_time, p.id::text, public.preferences_json(p.id)
+    from public.user_profiles p
+    where p.id = p_user_id;
+end
+$$;
+
+comment on function public.export_notification_preferences is 'Returns which kinds of mail the person wants, and whether the address is suppressed.';
+
 create function public.export_records(p_user_id uuid, p_kind text)
     returns setof public.export_record
     language plpgsql
@@ -85,6 +101,8 @@ begin
         when 'MATCH' then return query select * from public.export_matches(p_user_id);
         when 'BLOCK' then return query select * from public.export_blocks(p_user_id);
         when 'NOTIFICATION' then return query select * from public.export_notifications(p_user_id);
+        when 'NOTIFICATION_PREFERENCES' then
+            return query select * from public.export_notification_preferences(p_user_id);
         else null;
     end case;
 end
@@ -129,9 +147,9 @@ comment on function public.list_export_records is
 
 revoke execute on function
     public.export_profile, public.export_matches, public.export_blocks, public.export_notifications,
-    public.export_records, public.list_export_records
+    public.export_notification_preferences, public.export_records, public.list_export_records
     from public, anon, authenticated;
 grant execute on function
     public.export_profile, public.export_matches, public.export_blocks, public.export_notifications,
-    public.export_records, public.list_export_records
+    public.export_notification_preferences, public.export_records, public.list_export_records
     to service_role;

@@ -2,15 +2,13 @@
 
 __init__.py     the application
 identity.py     what tells callers apart
+mail.py         what brings mails out
 redis_areas.py  rate limits and user sessions
 status.py       circuit breakers, checks of dependencies, and the report on them
 background.py   work that runs beside the calls
 """
 
-import os
-import random
 import secrets
-import socket
 import time
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,6 +19,7 @@ from functools import partial
 from typing import BinaryIO
 
 import grpc
+from aiohttp import web
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 
@@ -33,8 +32,9 @@ from wingmanmatch.notification.v1 import notification_service_pb2
 from wingmanmatch.ratelimit.v1 import rate_limit_service_pb2
 from wingmanmatch.session.v1 import session_service_pb2
 from wingmanmatch.system.v1 import system_service_pb2
-from wingmanmatch_server.bootstrap.background import background, delivering
+from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.identity import open_identity
+from wingmanmatch_server.bootstrap.mail import make_mail, make_notification_service, open_dispatching
 from wingmanmatch_server.bootstrap.redis_areas import make_session_store, open_rate_limits
 from wingmanmatch_server.bootstrap.status import make_breakers, make_dependencies, make_system_service
 from wingmanmatch_server.drivers.database import Database
@@ -43,9 +43,10 @@ from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.drivers.redis import open_redis
 from wingmanmatch_server.drivers.supabase import open_supabase
 from wingmanmatch_server.housekeeping import repeat
-from wingmanmatch_server.interceptors.chain import Interceptor, service_handler
+from wingmanmatch_server.interceptors.chain import Interceptor
 from wingmanmatch_server.interceptors.circuit import Circuit
 from wingmanmatch_server.interceptors.deadline import Deadline
+from wingmanmatch_server.interceptors.door import guarded_handler
 from wingmanmatch_server.interceptors.errors import Errors
 from wingmanmatch_server.interceptors.identity import Identity
 from wingmanmatch_server.interceptors.observe import Observe
@@ -57,10 +58,8 @@ from wingmanmatch_server.matching.export import Export, Source
 from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
-from wingmanmatch_server.notification.dispatcher import Dispatcher
-from wingmanmatch_server.notification.mailer import OutboxMailer
-from wingmanmatch_server.notification.render import Renderer, create_environment
-from wingmanmatch_server.notification.store import NotificationStore
+from wingmanmatch_server.notification.http import notification_routes
+from wingmanmatch_server.notification.metrics import NotificationMetrics
 from wingmanmatch_server.ratelimit.envoy import EnvoyRateLimitService
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.ratelimit.recovery import INTERVAL as RECOVERY_INTERVAL
@@ -101,6 +100,7 @@ class Application:
     health: health.Health
     registry: CollectorRegistry
     drains: Sequence[Callable[[], None]] = ()
+    routes: Sequence[web.RouteDef] = ()  # of HTTP_LISTEN
 
     def drain(self) -> None:
         """Tell load balancers to turn away, and those who watch to resume elsewhere. Calls are still served."""
@@ -145,7 +145,11 @@ async def open_application(
         sources: dict[str, Source] = {"SESSION": partial(export_sessions, sessions)}
         erasure = Erasure(matching, erasers)
 
-        dependencies = make_dependencies(unguarded, redis, by_rest=database_url is None)
+        mail = make_mail(settings, database)
+        email = await stack.enter_async_context(
+            open_dispatching(settings, mail, database.listen, breakers["email"], NotificationMetrics(registry))
+        )
+        dependencies = make_dependencies(unguarded, redis, email, by_rest=database_url is None)
         process = health.Health((*health.PROCESS_NAMES, *service_names()))
         availability = Availability(process, SERVICES, dependencies, breakers)
         followers.append(availability.refresh)
@@ -155,15 +159,20 @@ async def open_application(
             repeat("purge_match_events", matching.purge_events, interval=PURGE_INTERVAL),
             repeat("make_erasures_good", erasure.make_good, interval=EXPIRY_INTERVAL),
             watch.run(),
+            repeat("purge_delivery_events", mail.store.purge_events, interval=PURGE_INTERVAL),
             repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL),
             repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL),
         ):
             await stack.enter_async_context(background(work))
-        await stack.enter_async_context(delivering(make_dispatcher(settings, database)))
 
+        charged = limiter if settings.enable_rate_limiting else None
+        time_zones = zoneinfo.available_timezones()
         implementations: dict[str, object] = {
             "wingmanmatch.matching.v1.MatchingService": MatchingService(
-                matching, watch, erasure, Export(matching, sources), zoneinfo.available_timezones()
+                matching, watch, erasure, Export(matching, sources), time_zones
+            ),
+            "wingmanmatch.notification.v1.NotificationService": make_notification_service(
+                settings, mail, time_zones, charged
             ),
             "wingmanmatch.session.v1.SessionService": SessionService(
                 sessions, timeout=timedelta(hours=settings.session_timeout_hours)
@@ -172,23 +181,27 @@ async def open_application(
             "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),
         }
-        charged = limiter if settings.enable_rate_limiting else None
+        identity = await stack.enter_async_context(open_identity(settings, charged))
         interceptors = make_interceptors(
             RpcMetrics(registry),
             access_log,
-            await stack.enter_async_context(open_identity(settings, charged)),
+            identity,
             Throttle(charged, peer_address_behind(settings.proxy_networks)),
             Circuit({number: breakers[name] for number, name in NAMES.items() if name in breakers}),
         )
         yield Application(
             handlers=[
-                *(service_handler(each, implementations.get(each.full_name), interceptors) for each in SERVICES),
+                *(
+                    guarded_handler(each, implementations.get(each.full_name), interceptors, identity)
+                    for each in SERVICES
+                ),
                 process.handler(),
                 *(reflection_handlers([*service_names(), health.SERVICE]) if settings.enable_reflection else ()),
             ],
             health=process,
             registry=registry,
             drains=[watch.drain],
+            routes=notification_routes(mail.store, mail.webhooks, mail.links),
         )
 
 
@@ -223,15 +236,3 @@ def make_interceptors(
         circuit or Circuit({}),
         Validate(),
     ]
-
-
-def make_dispatcher(settings: Settings, database: Database) -> Dispatcher:
-    """Return what delivers the mails that the database holds."""
-    return Dispatcher(
-        NotificationStore(database),
-        Renderer(create_environment(), sender=settings.mail_from),
-        OutboxMailer(settings.data_dir / "outbox"),
-        database.listen,
-        owner=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
-        random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
-    )

@@ -26,6 +26,11 @@ WORDS = ("wordsmark to the invited", "the venuemark")
 
 # Tables that hold nothing about anybody; every other one must show traces of the person before the erasure.
 ABOUT_NOBODY = {"delivery_pauses"}
+# What stays, or can only be found by what goes.
+BY_OTHER_NAMES = {
+    "suppressed_addresses": "holds a hash of the address, and stays: who complained is not to be written to again",
+    "delivery_events": "names mails only, and goes with them",
+}
 # What a person's export says of each table, or why it says nothing.
 EXPORTED = {
     "user_profiles": "PROFILE",
@@ -34,6 +39,7 @@ EXPORTED = {
     "matches": "MATCH",
     "avoidances": "BLOCK",
     "notifications": "NOTIFICATION",
+    "notification_preferences": "NOTIFICATION_PREFERENCES",
 }
 LEFT_OUT = {
     "match_events": "says when the matches exported changed, for a week",
@@ -88,21 +94,30 @@ async def live_fully(people: People) -> tuple[str, str]:
         people.new_id(),
         MARKS["email"].upper(),
     )
+    await people.sql.execute("select unsubscribe($1, 'SESSION_REMINDER')", me)
+    await people.sql.execute(
+        """select record_delivery_event('event', 'delivered', p_notification_id => id)
+        from notifications where user_id = $1 limit 1""",
+        me,
+    )
     return me, friend
 
 
 async def test_nothing_is_left_in_any_table(people: People) -> None:
     """No row of any table names the person, their address, their name or their words; a new table is noticed."""
     me, _ = await live_fully(people)
-    known = ABOUT_NOBODY | EXPORTED.keys() | LEFT_OUT.keys()
+    by_person = EXPORTED.keys() | LEFT_OUT.keys()
+    known = by_person | ABOUT_NOBODY | BY_OTHER_NAMES.keys()
     assert await all_tables(people) == known, "say in this test what a new table holds of people"
-    assert await traces(people, me) == known - ABOUT_NOBODY - {"erasures"}
+    assert await traces(people, me) == by_person - {"erasures"}
+    assert await people.sql.fetchval("select count(*) from delivery_events") == 1
     erasure_id = await people.store.delete_profile(me)
     assert erasure_id is not None
     assert await traces(people, me) == {"erasures"}
     await people.store.finish_erasure(erasure_id)
     for needle in (me, *MARKS.values(), *WORDS):
         assert await traces(people, needle) == set(), needle
+    assert await people.sql.fetchval("select count(*) from delivery_events") == 0
 
 
 async def test_others_keep_their_history(people: People) -> None:
