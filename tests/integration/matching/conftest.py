@@ -38,6 +38,7 @@ async def crowd(shared_crowd: People) -> People:
 async def emptied(people: People) -> People:
     """Remove everybody and everything about them."""
     await people.sql.execute(
-        "truncate user_profiles, notifications, notification_preferences, delivery_events, request_keys, erasures cascade"
+        "truncate user_profiles, request_keys, erasures, notifications, notification_preferences, delivery_events"
+        " cascade"
     )
     return People(people.store, people.sql, random.Random(7))
