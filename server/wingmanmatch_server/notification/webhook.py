@@ -65,7 +65,7 @@ def read_event(event_id: str, payload: bytes) -> DeliveryEvent:
 
 def _is_signed(verifier: Webhook, headers: dict[str, str], payload: bytes) -> bool:
     try:
-        verifier.verify(payload, headers)
+        verifier.verify(payload, headers, json_parse=False)
     except (WebhookVerificationError, ValueError):  # the latter where the signature or the body is no text at all
         return False
     return True

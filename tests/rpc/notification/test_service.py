@@ -10,8 +10,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from support.edge import failure_of
-from support.requests import TIMEOUT, profile
-from wingmanmatch.matching.v1 import matching_service_pb2
+from support.requests import TIMEOUT
+from support.requests import join as joined
 from wingmanmatch.notification.v1 import notification_pb2, notification_service_pb2
 from wingmanmatch_client import Client
 
@@ -44,10 +44,7 @@ async def get(client: Client, notification_id: str, user_id: str = "") -> notifi
 
 async def join(client: Client) -> str:
     """Create somebody."""
-    user_id = str(uuid.uuid4())
-    request = matching_service_pb2.UpsertProfileRequest(profile=profile(user_id))
-    await client.matching.UpsertProfile(request, timeout=TIMEOUT)
-    return user_id
+    return (await joined(client)).user_id
 
 
 async def test_mail_goes_out(client: Client) -> None:
@@ -123,7 +120,7 @@ async def test_cancelled_is_never_sent(client: Client) -> None:
         assert cancelled.notification.state == CANCELLED
     retry = notification_service_pb2.RetryNotificationRequest(notification_id=waiting.id)
     failure = await failure_of(client.notification.RetryNotification(retry, timeout=TIMEOUT))
-    assert (failure.reason, failure.info.metadata["state"]) == ("NOTIFICATION_STATE_INVALID", "CANCELLED")
+    assert (failure.reason, failure.metadata["state"]) == ("NOTIFICATION_STATE_INVALID", "CANCELLED")
     nothing = notification_service_pb2.CancelNotificationRequest(notification_id=str(uuid.uuid4()))
     failure = await failure_of(client.notification.CancelNotification(nothing, timeout=TIMEOUT))
     assert failure.reason == "NOTIFICATION_NOT_FOUND"
@@ -199,7 +196,7 @@ async def test_preview_is_the_mail(client: Client) -> None:
     )
     preview = await client.notification.PreviewNotification(request, timeout=TIMEOUT)
     assert "Ben" in preview.subject
-    assert "15:00" not in preview.text
+    assert "15:00 CET" in preview.text
     assert "<script>" not in preview.html
     assert "Café Central" in preview.text
 
