@@ -156,7 +156,7 @@ async def open_application(
         for work in (
             repeat("expire_matches", matching.expire_matches, interval=EXPIRY_INTERVAL),
             repeat("purge_request_keys", matching.purge_request_keys, interval=PURGE_INTERVAL),
-            repeat("purge_match_events", matching.purge_events, interval=PURGE_INTERVAL),
+            repeat("purge_match_events", matching.purge_events, interval=EXPIRY_INTERVAL),
             repeat("make_erasures_good", erasure.make_good, interval=EXPIRY_INTERVAL),
             watch.run(),
             repeat("purge_delivery_events", mail.store.purge_events, interval=PURGE_INTERVAL),

@@ -142,7 +142,7 @@ class MatchingStore:
         found: Sequence[Json] = answer["feeds"]
         return found
 
-    async def purge_events(self, *, limit: int = 1000) -> int:
+    async def purge_events(self, *, limit: int = 5000) -> int:
         """Forget at most `limit` events that are past their week; return how many."""
         purged: int = (await self._call("purge_match_events", p_limit=limit))["purged"]
         return purged

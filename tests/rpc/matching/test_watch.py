@@ -18,8 +18,9 @@ from support.requests import TIMEOUT, invite, join, join_pair
 from support.server import roomy_limits, serving_application
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch_client import Client, connect
-from wingmanmatch_server.bootstrap import Application, open_application
+from wingmanmatch_server.bootstrap import SERVICES, Application, open_application
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
+from wingmanmatch_server.interceptors.policy import methods_of
 from wingmanmatch_server.serving import listening
 from wingmanmatch_server.settings import Settings
 
@@ -263,3 +264,10 @@ async def test_events_cross_replicas_and_so_do_tokens(replicas: tuple[Client, Cl
     await accept(other, match)
     async with watching(one, invitee, token) as watcher:
         assert (await watcher.event()).kind == ACCEPTED
+
+
+def test_streams_have_no_default_deadline() -> None:
+    """The edge ends a call that takes longer than its policy says; a stream's policy says nothing."""
+    (service,) = (each for each in SERVICES if each.name == "MatchingService")
+    deadlines = {method.name: method.default_deadline for method in methods_of(service)}
+    assert [name for name, deadline in deadlines.items() if deadline is None] == ["WatchMatches"]
