@@ -235,7 +235,7 @@ begin
     perform public.erase_from_matches(p_user_id);
     -- The partners get their events now, in the order in which feeds are locked, and with the own feed held nobody can
     -- add to it any more.
-    perform public.number_match_events(p_user_id);
+    perform public.publish_match_events(p_user_id);
     delete from public.match_events e where e.user_id = p_user_id;
     -- Takes place, pool, avoidances and feed along.
     delete from public.user_profiles p where p.id = p_user_id;
