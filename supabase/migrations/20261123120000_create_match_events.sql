@@ -108,6 +108,8 @@ create function public.publish_match_events(p_also_lock uuid default null)
     returns void
     language plpgsql
     set search_path = ''
+    -- To plan anew for each array costs more than to run.
+    set plan_cache_mode = force_generic_plan
 as $$
 declare
     noted constant jsonb[] := array(
