@@ -2,9 +2,9 @@
 
     python benchmarks/matching.py [--people 10000 100000] [--calls 400]
 
-Starts engines of its own. People live in 200 cities of Zipf's sizes, spread around each by some eight miles. Half of
-the callers are drawn from everybody, half from the largest city; one call at a time, the kinds in turn, so that
-whatever else the machine does meets all of them.
+Starts engines of its own. People are those of `wingmanmatch seed`, in cities of Zipf's sizes, spread around each by
+some eight miles. Half of the callers are drawn from everybody, half from the largest city; one call at a time, the
+kinds in turn, so that whatever else the machine does meets all of them.
 """
 
 import argparse
@@ -26,37 +26,12 @@ from wingmanmatch_server.bootstrap import open_application
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migrations import migrate, read_migrations
 from wingmanmatch_server.drivers.postgres import PostgresDatabase, open_postgres
+from wingmanmatch_server.seeding import seed_people
 from wingmanmatch_server.serving import listening
 from wingmanmatch_server.settings import Settings
 
-CITIES = 200
+SEED = 1
 Kinds = dict[str, Callable[[str], Awaitable[object]]]
-SETTLE = """
-with city as (
-    select n, -60 + 120 * random() as latitude, -179 + 358 * random() as longitude, 1.0 / n as size
-    from generate_series(1, $2::integer) n
-), share as (
-    select city.*, sum(size) over (order by n) / sum(size) over () as upper from city
-), bounds as (
-    select *, coalesce(lag(upper) over (order by n), 0) as lower from share
-), person as materialized (
-    select gen_random_uuid() as id, i / $1::float8 as position, random() as level, random() as active,
-        sqrt(-2 * ln(1 - random())) * 0.116 as reach, 2 * pi() * random() as direction
-    from generate_series(0, $1::integer - 1) i
-), profile as (
-    insert into public.user_profiles (
-        id, email, first_name, last_name, bio, photo_url, experience_level, confidence_archetype, city,
-        location_privacy, max_travel_miles, time_zone, locale, active)
-    select id, 'x@example.org', 'Sam', '', '', '',
-        case when level < 0.3 then 'BEGINNER' when level < 0.8 then 'INTERMEDIATE' else 'ADVANCED' end, 'SCHOLAR', '',
-        case when active < 0.2 then 'CITY_ONLY' else 'PRECISE' end, 50, 'UTC', 'en', active > 0.1
-    from person
-)
-insert into public.user_locations (user_id, latitude, longitude)
-select id, latitude + reach * sin(direction), longitude + reach * cos(direction) / cosd(latitude)
-from person join bounds on position >= lower and position < upper
-"""
-ENTER = "select count(public.enter_match_pool(user_id)) from public.user_locations"
 CALLERS = """
 (select user_id::text from public.match_pool where active order by random() limit 200)
 union all
@@ -71,12 +46,11 @@ order by random() limit 200)
 
 async def settle(dsn: str, people: int) -> list[str]:
     """Fill the database and return who will call."""
+    await seed_people(dsn, people, seed=SEED, tell=lambda _count: None)
     connection = await asyncpg.connect(dsn, command_timeout=900)
     try:
-        await connection.execute("select setseed(0.5)")
-        await connection.execute(SETTLE, people, CITIES)
-        await connection.fetchval(ENTER)
         await connection.execute("vacuum analyze")
+        await connection.execute("select setseed(0.5)")
         return [row["user_id"] for row in await connection.fetch(CALLERS)]
     finally:
         await connection.close()

@@ -16,7 +16,7 @@ import typer
 
 from wingmanmatch_server import __version__
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines, EngineError
-from wingmanmatch_server.settings import Settings, SettingsError, load_settings
+from wingmanmatch_server.settings import Environment, Settings, SettingsError, load_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Run WingmanMatch.")
 
@@ -75,6 +75,23 @@ def migrate(
 
 
 @app.command()
+def seed(
+    profiles: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many people.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same people for the same number.")] = 1,
+) -> None:
+    """Settle people who do not exist in the database of DATABASE_URL, or the embedded one, for trying things out."""
+    settings = _settings()
+    if settings.environment is Environment.PRODUCTION:
+        _fail("seed is for development: ENVIRONMENT is production")
+    if settings.by_rest:
+        _fail("DATABASE_URL is required to seed: REST cannot")
+    with _engines(settings, valkey=False) as engines:
+        engines.wait()
+        dsn = settings.database_url.get_secret_value() if settings.database_url else engines.postgres_dsn
+        _seed(dsn, profiles, seed, baseline=settings.supabase_url is None)
+
+
+@app.command()
 def doctor(
     resend_url: Annotated[str, typer.Option(help="The address of Resend's API.")] = "https://api.resend.com",
     anthropic_url: Annotated[str, typer.Option(help="The address of Claude's API.")] = "https://api.anthropic.com",
@@ -129,6 +146,30 @@ def _migrate(dsn: str, *, baseline: bool, status: bool, dry_run: bool) -> None:
         _fail(str(error))
     except (asyncpg.PostgresError, *AWAY) as error:
         _fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
+
+
+def _seed(dsn: str, profiles: int, seed: int, *, baseline: bool) -> None:
+    import asyncpg  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from wingmanmatch_server import migrating  # noqa: PLC0415
+    from wingmanmatch_server.drivers.migrations import MigrationError  # noqa: PLC0415
+    from wingmanmatch_server.drivers.postgres import AWAY, without_pooler  # noqa: PLC0415
+    from wingmanmatch_server.seeding import seed_people  # noqa: PLC0415
+
+    dsn = without_pooler(dsn)
+    started = time.monotonic()
+    try:
+        asyncio.run(migrating.tell_migration(dsn, baseline=baseline))
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("people", total=profiles)
+            asyncio.run(seed_people(dsn, profiles, seed=seed, tell=lambda count: progress.advance(task, count)))
+    except MigrationError as error:
+        _fail(str(error))
+    except (asyncpg.PostgresError, *AWAY) as error:
+        _fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
+    typer.echo(f"{profiles:,} people are settled ({time.monotonic() - started:.1f} s).")
 
 
 def _settings() -> Settings:

@@ -46,7 +46,7 @@ async def serve(settings: Settings, database_url: str | None, redis_url: str, an
     ):
         announce(_with_port(settings.grpc_listen, grpc_port), _with_port(settings.http_listen, http_port))
         received = await signals.get()
-        application.health.drain()
+        application.drain()
         if received == signal.SIGTERM:
             await _first(signals.get(), asyncio.sleep(settings.drain_delay))
         await _first(signals.get(), server.stop(settings.shutdown_grace))

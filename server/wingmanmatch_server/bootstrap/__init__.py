@@ -14,13 +14,14 @@ import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import BinaryIO
 
 import grpc
 from aiohttp import web
 from google.protobuf.descriptor import ServiceDescriptor
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 
 from wingmanmatch.challenge.v1 import challenge_service_pb2
 from wingmanmatch.coaching.v1 import coaching_service_pb2
@@ -34,7 +35,7 @@ from wingmanmatch.system.v1 import system_service_pb2
 from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.identity import open_identity
 from wingmanmatch_server.bootstrap.mail import make_mail, make_notification_service, open_dispatching
-from wingmanmatch_server.bootstrap.redis_areas import make_session_service, open_rate_limits
+from wingmanmatch_server.bootstrap.redis_areas import make_session_store, open_rate_limits
 from wingmanmatch_server.bootstrap.status import make_breakers, make_dependencies, make_system_service
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
@@ -52,8 +53,11 @@ from wingmanmatch_server.interceptors.observe import Observe
 from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.interceptors.throttle import Throttle
 from wingmanmatch_server.interceptors.validate import Validate
+from wingmanmatch_server.matching.erasure import Eraser, Erasure
+from wingmanmatch_server.matching.export import Export, Source
 from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.matching.watch import MatchWatch
 from wingmanmatch_server.notification.http import notification_routes
 from wingmanmatch_server.notification.metrics import NotificationMetrics
 from wingmanmatch_server.ratelimit.envoy import EnvoyRateLimitService
@@ -61,6 +65,8 @@ from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.ratelimit.recovery import INTERVAL as RECOVERY_INTERVAL
 from wingmanmatch_server.ratelimit.recovery import recover
 from wingmanmatch_server.ratelimit.service import RateLimitService
+from wingmanmatch_server.session.export import export_sessions
+from wingmanmatch_server.session.service import SessionService
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system import health
 from wingmanmatch_server.system.availability import NAMES, Availability
@@ -88,12 +94,19 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What `serving.py` serves."""
+    """What `serving.py` serves. `drains` end the streams that would otherwise stay open until they are cut."""
 
     handlers: Sequence[grpc.GenericRpcHandler]
     health: health.Health
     registry: CollectorRegistry
+    drains: Sequence[Callable[[], None]] = ()
     routes: Sequence[web.RouteDef] = ()  # of HTTP_LISTEN
+
+    def drain(self) -> None:
+        """Tell load balancers to turn away, and those who watch to resume elsewhere. Calls are still served."""
+        self.health.drain()
+        for drain in self.drains:
+            drain()
 
 
 @asynccontextmanager
@@ -118,10 +131,19 @@ async def open_application(
         database = GuardedDatabase(unguarded, breakers["database"])
         redis = await stack.enter_async_context(open_redis(redis_url, seconds=settings.redis_timeout))
         matching = MatchingStore(database, max_daily_matches=settings.max_daily_matches)
+        watch = MatchWatch(matching, database.follow)
+        open_streams = Gauge("matching_watch_streams", "Open streams of WatchMatches.", registry=registry)
+        open_streams.set_function(lambda: watch.stream_count)
         policies = PolicyFile(settings.rate_limits_file)
         limiter = await stack.enter_async_context(
             open_rate_limits(settings, redis, breakers["redis"], registry, policies)
         )
+
+        sessions = make_session_store(settings, redis, breakers["redis"])
+        # What is stored about people outside the database: how it is erased, and how it is exported.
+        erasers: dict[str, Eraser] = {"sessions": sessions.delete_of_user, "rate_limits": limiter.forget}
+        sources: dict[str, Source] = {"SESSION": partial(export_sessions, sessions)}
+        erasure = Erasure(matching, erasers)
 
         mail = make_mail(settings, database)
         email = await stack.enter_async_context(
@@ -134,6 +156,9 @@ async def open_application(
         for work in (
             repeat("expire_matches", matching.expire_matches, interval=EXPIRY_INTERVAL),
             repeat("purge_request_keys", matching.purge_request_keys, interval=PURGE_INTERVAL),
+            repeat("purge_match_events", matching.purge_events, interval=EXPIRY_INTERVAL),
+            repeat("make_erasures_good", erasure.make_good, interval=EXPIRY_INTERVAL),
+            watch.run(),
             repeat("purge_delivery_events", mail.store.purge_events, interval=PURGE_INTERVAL),
             repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL),
             repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL),
@@ -143,11 +168,15 @@ async def open_application(
         charged = limiter if settings.enable_rate_limiting else None
         time_zones = zoneinfo.available_timezones()
         implementations: dict[str, object] = {
-            "wingmanmatch.matching.v1.MatchingService": MatchingService(matching, time_zones),
+            "wingmanmatch.matching.v1.MatchingService": MatchingService(
+                matching, watch, erasure, Export(matching, sources), time_zones
+            ),
             "wingmanmatch.notification.v1.NotificationService": make_notification_service(
                 settings, mail, time_zones, charged
             ),
-            "wingmanmatch.session.v1.SessionService": make_session_service(settings, redis, breakers["redis"]),
+            "wingmanmatch.session.v1.SessionService": SessionService(
+                sessions, timeout=timedelta(hours=settings.session_timeout_hours)
+            ),
             "wingmanmatch.ratelimit.v1.RateLimitService": RateLimitService(limiter),
             "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),
@@ -171,6 +200,7 @@ async def open_application(
             ],
             health=process,
             registry=registry,
+            drains=[watch.drain],
             routes=notification_routes(mail.store, mail.webhooks, mail.links),
         )
 

@@ -56,6 +56,11 @@ class Database(Protocol):
         Return what ends it, or None where the transport cannot listen and the caller must poll.
         """
 
+    async def follow(
+        self, channel: str, callback: Callable[[str | None], None], /
+    ) -> Callable[[], Awaitable[None]] | None:
+        """Do as `listen` does, with the payload of each NOTIFY, and None once after each connection made."""
+
 
 def unavailable() -> errors.Unavailable:
     """Return the error of a call that the database did not answer."""

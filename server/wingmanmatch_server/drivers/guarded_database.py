@@ -38,3 +38,9 @@ class GuardedDatabase:
     async def listen(self, channel: str, callback: Callable[[], None]) -> Callable[[], Awaitable[None]] | None:
         """See `Database.listen`."""
         return await self._database.listen(channel, callback)
+
+    async def follow(
+        self, channel: str, callback: Callable[[str | None], None]
+    ) -> Callable[[], Awaitable[None]] | None:
+        """See `Database.follow`."""
+        return await self._database.follow(channel, callback)

@@ -67,7 +67,13 @@ class PostgresDatabase:
         return time.perf_counter() - started
 
     async def listen(self, channel: str, callback: Callable[[], None]) -> Callable[[], Awaitable[None]] | None:
-        """See `Database.listen`; holds one connection outside the pool and replaces it when it is lost."""
+        """See `Database.listen`."""
+        return await self.follow(channel, lambda _payload: callback())
+
+    async def follow(
+        self, channel: str, callback: Callable[[str | None], None]
+    ) -> Callable[[], Awaitable[None]] | None:
+        """See `Database.follow`; holds one connection outside the pool and replaces it when it is lost."""
         if self._pooled:
             return None
         task = asyncio.create_task(self._keep_listening(channel, callback))
@@ -78,7 +84,7 @@ class PostgresDatabase:
 
         return stop
 
-    async def _keep_listening(self, channel: str, callback: Callable[[], None]) -> None:
+    async def _keep_listening(self, channel: str, callback: Callable[[str | None], None]) -> None:
         while True:
             try:
                 await self._listen_until_lost(channel, callback)
@@ -86,13 +92,13 @@ class PostgresDatabase:
                 log.warning("listen_failed", channel=channel, error=type(error).__name__)
             await asyncio.sleep(RECONNECT_DELAY)
 
-    async def _listen_until_lost(self, channel: str, callback: Callable[[], None]) -> None:
+    async def _listen_until_lost(self, channel: str, callback: Callable[[str | None], None]) -> None:
         connection = await self._connect()
         try:
             lost = asyncio.Event()
             connection.add_termination_listener(lambda _: lost.set())
-            await connection.add_listener(channel, lambda *_: callback())
-            callback()
+            await connection.add_listener(channel, lambda *about: callback(about[-1]))
+            callback(None)
             await lost.wait()
         finally:
             connection.terminate()

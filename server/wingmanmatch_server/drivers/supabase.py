@@ -68,6 +68,12 @@ class SupabaseDatabase:
         """See `Database.listen`; REST cannot."""
         return None
 
+    async def follow(
+        self, _channel: str, _callback: Callable[[str | None], None]
+    ) -> Callable[[], Awaitable[None]] | None:
+        """See `Database.follow`; REST cannot."""
+        return None
+
 
 @asynccontextmanager
 async def open_supabase(

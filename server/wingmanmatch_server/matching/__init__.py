@@ -2,7 +2,9 @@
 
     service.py  the gRPC face
     store.py    what it asks of the database, one method a transaction
-    expiry.py   ends invitations that nobody answered
+    watch.py    hands the events of matches to those who watch
+    erasure.py  removes a person, also from outside the database
+    export.py   all that is stored about a person
 
 The rules themselves are SQL functions in `supabase/migrations/`.
 """

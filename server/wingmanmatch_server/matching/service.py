@@ -1,14 +1,20 @@
 """MatchingService: translates between the wire and the store."""
 
-from collections.abc import Collection
+import uuid
+from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.matching.erasure import Erasure
+from wingmanmatch_server.matching.export import Export
 from wingmanmatch_server.matching.store import MatchingStore
-from wingmanmatch_server.paging import last_id_of, page_token
+from wingmanmatch_server.matching.watch import MatchWatch
+from wingmanmatch_server.paging import last_id_of, page_token, resume_token, sequence_of
+from wingmanmatch_server.wire import timestamp
 
 DEFAULT_RADIUS_MILES = 25.0
 DEFAULT_CANDIDATES = 10
@@ -19,9 +25,14 @@ MAX_PAGE_SIZE = 100
 class MatchingService:
     """Each method is the RPC of its name; `matching_service.proto` has the contract."""
 
-    def __init__(self, store: MatchingStore, time_zones: Collection[str]) -> None:
+    def __init__(
+        self, store: MatchingStore, watch: MatchWatch, erasure: Erasure, export: Export, time_zones: Collection[str]
+    ) -> None:
         """`time_zones` are the names of the IANA zones that a profile may have."""
         self._store = store
+        self._watch = watch
+        self._erasure = erasure
+        self._export = export
         self._time_zones = time_zones
 
     async def upsert_profile(
@@ -40,6 +51,24 @@ class MatchingService:
         """Return a profile."""
         answer = await self._store.get_profile(request.user_id)
         return matching_service_pb2.GetProfileResponse(profile=_profile(answer["profile"]))
+
+    async def delete_profile(
+        self, request: matching_service_pb2.DeleteProfileRequest, _call: Call
+    ) -> matching_service_pb2.DeleteProfileResponse:
+        """Erase a person."""
+        await self._erasure.erase(_canonical(request.user_id), request_id=request.request_id or None)
+        return matching_service_pb2.DeleteProfileResponse()
+
+    async def export_profile(
+        self, request: matching_service_pb2.ExportProfileRequest, _call: Call
+    ) -> AsyncIterator[matching_service_pb2.ExportProfileResponse]:
+        """Stream everything that is stored about a person."""
+        async for kind, record in self._export.records(_canonical(request.user_id)):
+            response = matching_service_pb2.ExportProfileResponse(
+                kind=matching_pb2.ExportRecordKind.Value(f"EXPORT_RECORD_KIND_{kind}")
+            )
+            response.record.update(record)
+            yield response
 
     async def list_candidates(
         self, request: matching_service_pb2.ListCandidatesRequest, _call: Call
@@ -122,10 +151,27 @@ class MatchingService:
             next_page_token=page_token(answer["next_after"], request.user_id, states),
         )
 
+    async def watch_matches(
+        self, request: matching_service_pb2.WatchMatchesRequest, _call: Call
+    ) -> AsyncIterator[matching_service_pb2.WatchMatchesResponse]:
+        """Stream what happens to a person's matches."""
+        user_id = _canonical(request.user_id)
+        after = sequence_of(request.resume_token, user_id)
+        async with aclosing(self._watch.updates(user_id, after)) as updates:
+            async for event, number in updates:
+                yield matching_service_pb2.WatchMatchesResponse(
+                    event=_event(event) if event else None, resume_token=resume_token(number, user_id)
+                )
+
     def _check_time_zone(self, name: str) -> None:
         if name and name not in self._time_zones:
             violation = errors.FieldViolation("profile.time_zone", "time_zone.iana", "must name an IANA time zone")
             raise errors.InvalidArgument([violation])
+
+
+def _canonical(user_id: str) -> str:
+    """Return the id as the database writes it."""
+    return str(uuid.UUID(user_id))
 
 
 def _radius(request: matching_service_pb2.ListCandidatesRequest | matching_service_pb2.RequestMatchRequest) -> float:
@@ -198,4 +244,13 @@ def _match(row: dict[str, Any]) -> matching_pb2.Match:
             "respond_time": datetime.fromisoformat(respond_time) if respond_time else None,
             "expire_time": datetime.fromisoformat(row["expire_time"]),
         }
+    )
+
+
+def _event(row: dict[str, Any]) -> matching_pb2.MatchEvent:
+    return matching_pb2.MatchEvent(
+        kind=matching_pb2.MatchEventKind.Value(f"MATCH_EVENT_KIND_{row['kind']}"),
+        event_time=timestamp(datetime.fromisoformat(row["event_time"])),
+        match=_match(row["match"]),
+        meetup_id=row["meetup_id"],
     )

@@ -131,6 +131,53 @@ class MatchingStore:
         purged: int = (await self._call("purge_request_keys", p_limit=limit))["purged"]
         return purged
 
+    async def read_events(self, feeds: Sequence[Json], *, limit: int) -> Sequence[Json]:
+        """Return what follows in the feeds of events of several people.
+
+        Each of `feeds` is {user_id, after}, and the answer {user_id, after, last_sequence, events}: at most `limit`
+        events whose `sequence` is above `after`. It leaves out those in which nothing follows. Without `after` there
+        are no events, but the number of the last; `last_sequence` is None for somebody who has no profile.
+        """
+        answer = await self._call("read_match_events", p_feeds=list(feeds), p_limit=limit)
+        found: Sequence[Json] = answer["feeds"]
+        return found
+
+    async def purge_events(self, *, limit: int = 5000) -> int:
+        """Forget at most `limit` events that are past their week; return how many."""
+        purged: int = (await self._call("purge_match_events", p_limit=limit))["purged"]
+        return purged
+
+    async def delete_profile(self, user_id: str, *, request_id: str | None = None) -> str | None:
+        """Erase a person from the database: live matches end, and others' history keeps nobody in the person's place.
+
+        Return the id of the erasure, for `finish_erasure` once everything outside the database is cleaned up, or None
+        where a repeated request finds the person erased. Raises errors.NotFound, and errors.Aborted CONFLICT if others
+        invited the person faster than they could be held.
+        """
+        answer = await self._call("delete_profile", p_user_id=user_id, p_request_id=request_id)
+        erasure_id: str | None = answer["erasure_id"]
+        return erasure_id
+
+    async def claim_erasures(self, *, limit: int = 10) -> Sequence[Json]:
+        """Return at most `limit` {erasure_id, user_id} whose clean-up is due, for a minute to this caller alone."""
+        erasures: Sequence[Json] = (await self._call("claim_erasures", p_limit=limit))["erasures"]
+        return erasures
+
+    async def finish_erasure(self, erasure_id: str) -> None:
+        """Note that everything outside the database is cleaned up, and forget after whom."""
+        await self._database.call("finish_erasure", p_erasure_id=erasure_id)
+
+    async def list_export_records(
+        self, user_id: str, kind: str, *, after: Json | None = None, page_size: int = 100
+    ) -> Json:
+        """Return {records, next_after}: what is stored about a person of a kind, the oldest first, behind `after`.
+
+        `next_after` is None at the end of the list. Raises errors.NotFound.
+        """
+        return await self._call(
+            "list_export_records", p_user_id=user_id, p_kind=kind, p_after=after, p_page_size=page_size
+        )
+
     async def _call(self, function: str, **parameters: Any) -> Json:
         answer: Json = await self._database.call(function, **parameters)
         return answer

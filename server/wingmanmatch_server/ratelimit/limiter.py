@@ -130,6 +130,14 @@ class Limiter:
         ask = self.resolve(policy, subject, 0, caller)
         return _decision([ask], [Answer(1, ask.limit.capacity, 0, 0)], degraded=False)
 
+    async def forget(self, subject: str) -> None:
+        """Remove every bucket of a subject, under all policies. Raises errors.Unavailable."""
+        for policy in self.policies.by_name.values():
+            keys = policy.keys_of(subject)
+            await self._buckets.reset(keys)
+            for key in keys:
+                self._denials.forget(key)
+
     async def _decide_partly(
         self, asks: Sequence[Ask], *, all_or_nothing: bool, peek: bool, request: RequestId | None
     ) -> Decision:

@@ -37,14 +37,14 @@ class SessionService:
             ttl=self._ttl(request.ttl) if request.HasField("ttl") else self._timeout,
             request_id=_request_id(request.request_id),
         )
-        return session_service_pb2.CreateSessionResponse(session=_session(session), token=token)
+        return session_service_pb2.CreateSessionResponse(session=message_of(session), token=token)
 
     async def get_session(
         self, request: session_service_pb2.GetSessionRequest, _call: Call
     ) -> session_service_pb2.GetSessionResponse:
         """Return the session of a token."""
         read = self._store.touch if request.touch else self._store.get
-        return session_service_pb2.GetSessionResponse(session=_session(await read(request.token)))
+        return session_service_pb2.GetSessionResponse(session=message_of(await read(request.token)))
 
     async def update_session(
         self, request: session_service_pb2.UpdateSessionRequest, _call: Call
@@ -56,7 +56,7 @@ class SessionService:
             expected_version=request.expected_version if request.HasField("expected_version") else None,
             request_id=_request_id(request.request_id),
         )
-        return session_service_pb2.UpdateSessionResponse(session=_session(session))
+        return session_service_pb2.UpdateSessionResponse(session=message_of(session))
 
     async def touch_session(
         self, request: session_service_pb2.TouchSessionRequest, _call: Call
@@ -64,7 +64,7 @@ class SessionService:
         """Extend a session."""
         ttl = self._ttl(request.ttl) if request.HasField("ttl") else None
         session = await self._store.touch(request.token, ttl=ttl)
-        return session_service_pb2.TouchSessionResponse(session=_session(session))
+        return session_service_pb2.TouchSessionResponse(session=message_of(session))
 
     async def delete_session(
         self, request: session_service_pb2.DeleteSessionRequest, _call: Call
@@ -84,7 +84,7 @@ class SessionService:
             after=last_id_of(request.page_token, user_id),
         )
         return session_service_pb2.ListSessionsResponse(
-            sessions=[_session(session) for session in page.sessions],
+            sessions=[message_of(session) for session in page.sessions],
             next_page_token=page_token(page.next_after, user_id),
         )
 
@@ -134,7 +134,8 @@ def _check_depth(data: Struct) -> None:
         raise _invalid("data", "data.max_depth", "is nested too deep") from None
 
 
-def _session(session: Session) -> session_pb2.Session:
+def message_of(session: Session) -> session_pb2.Session:
+    """Return a session as callers see it."""
     return session_pb2.Session(
         id=session.id,
         user_id=session.user_id,

@@ -37,5 +37,8 @@ async def crowd(shared_crowd: People) -> People:
 
 async def emptied(people: People) -> People:
     """Remove everybody and everything about them."""
-    await people.sql.execute("truncate user_profiles, notifications, request_keys cascade")
+    await people.sql.execute(
+        "truncate user_profiles, request_keys, erasures, notifications, notification_preferences, delivery_events"
+        " cascade"
+    )
     return People(people.store, people.sql, random.Random(7))

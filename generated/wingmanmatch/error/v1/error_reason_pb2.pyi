@@ -86,6 +86,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Only the requester may cancel."""
     ERROR_REASON_MATCH_NOT_ACCEPTED: _ErrorReason.ValueType  # 41
     """The match is not accepted; `metadata.state` says what it is."""
+    ERROR_REASON_RESUME_TOKEN_INVALID: _ErrorReason.ValueType  # 42
+    """The resume token was not issued for this stream."""
+    ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 43
+    """Events after the resume token are no longer kept."""
+    ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 44
+    """The reader of a stream was too slow; it may resume."""
     ERROR_REASON_MEETUP_NOT_FOUND: _ErrorReason.ValueType  # 50
     """No meet-up with this id exists, or the person has no part in it."""
     ERROR_REASON_MEETUP_EXISTS: _ErrorReason.ValueType  # 51
@@ -210,6 +216,12 @@ ERROR_REASON_NOT_REQUESTER: ErrorReason.ValueType  # 40
 """Only the requester may cancel."""
 ERROR_REASON_MATCH_NOT_ACCEPTED: ErrorReason.ValueType  # 41
 """The match is not accepted; `metadata.state` says what it is."""
+ERROR_REASON_RESUME_TOKEN_INVALID: ErrorReason.ValueType  # 42
+"""The resume token was not issued for this stream."""
+ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 43
+"""Events after the resume token are no longer kept."""
+ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 44
+"""The reader of a stream was too slow; it may resume."""
 ERROR_REASON_MEETUP_NOT_FOUND: ErrorReason.ValueType  # 50
 """No meet-up with this id exists, or the person has no part in it."""
 ERROR_REASON_MEETUP_EXISTS: ErrorReason.ValueType  # 51

@@ -234,8 +234,11 @@ class MatchingServiceServicer:
     def WatchMatches(self, request, context):
         """Streams what happens to a person's matches and meet-ups, from now on or from where an earlier stream ended.
 
-        Every message carries a `resume_token`; a call with the last one received continues without gap or repetition. A
-        reader too slow for the server's buffer is ended with ABORTED and may resume.
+        Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
+        any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
+        happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
+        reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -75,8 +75,11 @@ class MatchingServiceStub:
     WatchMatches: _aio.UnaryStreamMultiCallable[_matching_service_pb2.WatchMatchesRequest, _matching_service_pb2.WatchMatchesResponse]
     """Streams what happens to a person's matches and meet-ups, from now on or from where an earlier stream ended.
 
-    Every message carries a `resume_token`; a call with the last one received continues without gap or repetition. A
-    reader too slow for the server's buffer is ended with ABORTED and may resume.
+    Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
+    any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
+    happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
+    reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+    RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
     """
     BlockUser: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.BlockUserRequest, _matching_service_pb2.BlockUserResponse]
     """Keeps two people from ever being shown to or matched with one another. Ends a live match between them.
@@ -240,8 +243,11 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_matching_service_pb2.WatchMatchesResponse]:
         """Streams what happens to a person's matches and meet-ups, from now on or from where an earlier stream ended.
 
-        Every message carries a `resume_token`; a call with the last one received continues without gap or repetition. A
-        reader too slow for the server's buffer is ended with ABORTED and may resume.
+        Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
+        any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
+        happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
+        reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,314 @@
+"""Erasing people: that nothing of them is left in any table, and that others keep their history."""
+
+import asyncio
+import uuid
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from support.people import VIENNA, People, new_profile
+from wingmanmatch_server import errors
+from wingmanmatch_server.matching.erasure import Erasure
+from wingmanmatch_server.matching.export import Export
+
+NOBODY = str(uuid.UUID(int=0))
+# Texts by which the erased person would be recognized wherever they stand.
+MARKS = {
+    "email": "zenobia.mark@example.org",
+    "first_name": "Zenobiamark",
+    "last_name": "Lastmark",
+    "bio": "Biomark likes parks.",
+    "photo_url": "https://example.org/photomark.jpg",
+    "city": "Citymark",
+}
+WORDS = ("wordsmark to the invited", "the venuemark")
+
+# Tables that hold nothing about anybody; every other one must show traces of the person before the erasure.
+ABOUT_NOBODY = {"delivery_pauses"}
+# What stays, or can only be found by what goes.
+BY_OTHER_NAMES = {
+    "suppressed_addresses": "holds a hash of the address, and stays: who complained is not to be written to again",
+    "delivery_events": "names mails only, and goes with them",
+}
+# What a person's export says of each table, or why it says nothing.
+EXPORTED = {
+    "user_profiles": "PROFILE",
+    "user_locations": "PROFILE",
+    "match_pool": "PROFILE",
+    "matches": "MATCH",
+    "avoidances": "BLOCK",
+    "notifications": "NOTIFICATION",
+    "notification_preferences": "NOTIFICATION_PREFERENCES",
+}
+LEFT_OUT = {
+    "match_events": "says when the matches exported changed, for a week",
+    "match_event_feeds": "holds a number",
+    "request_keys": "repeats answers that were given, for a day",
+    "erasures": "is written by the erasure itself",
+}
+
+
+async def traces(people: People, needle: str) -> set[str]:
+    """Return the names of the tables in some row of which a text stands."""
+    tables = await people.sql.fetch(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
+    )
+    found = set()
+    for (name,) in tables:
+        if await people.sql.fetchval(f'select exists (select from "{name}" t where t::text ilike $1)', f"%{needle}%"):
+            found.add(name)
+    return found
+
+
+async def all_tables(people: People) -> set[str]:
+    """Return the names of all tables."""
+    rows = await people.sql.fetch(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
+    )
+    return {row["relname"] for row in rows}
+
+
+async def live_fully(people: People) -> tuple[str, str]:
+    """Make somebody who has left something in every table, and somebody who met them; return both ids."""
+    me = people.new_id()
+    await people.store.upsert_profile(new_profile(me, VIENNA, **MARKS), request_id=people.new_id())
+    friend, enemy, suitor = await people.join_many(3)
+    message, venue = WORDS
+    asked = await people.store.request_match(
+        me, candidate_user_id=friend, message=message, venue_suggestion=venue, request_id=people.new_id()
+    )
+    await people.answer(asked["match"], "ACCEPT")
+    await people.store.request_match(
+        suitor, candidate_user_id=me, message="The suitor's own words.", request_id=people.new_id()
+    )
+    await people.sql.execute(
+        """insert into avoidances (user_id, other_id, cause, until)
+        values ($1, $2, 'BLOCKED', 'infinity'), ($2, $1, 'BLOCKED_BY', 'infinity')""",
+        me,
+        enemy,
+    )
+    await people.sql.execute(
+        """select enqueue_notification('MATCH_DECLINE', $1, '{}', $2, p_recipient_email => $3)""",
+        people.new_id(),
+        people.new_id(),
+        MARKS["email"].upper(),
+    )
+    await people.sql.execute("select unsubscribe($1, 'SESSION_REMINDER')", me)
+    await people.sql.execute(
+        """select record_delivery_event('event', 'delivered', p_notification_id => id)
+        from notifications where user_id = $1 limit 1""",
+        me,
+    )
+    return me, friend
+
+
+async def test_nothing_is_left_in_any_table(people: People) -> None:
+    """No row of any table names the person, their address, their name or their words; a new table is noticed."""
+    me, _ = await live_fully(people)
+    by_person = EXPORTED.keys() | LEFT_OUT.keys()
+    known = by_person | ABOUT_NOBODY | BY_OTHER_NAMES.keys()
+    assert await all_tables(people) == known, "say in this test what a new table holds of people"
+    assert await traces(people, me) == by_person - {"erasures"}
+    assert await people.sql.fetchval("select count(*) from delivery_events") == 1
+    erasure_id = await people.store.delete_profile(me)
+    assert erasure_id is not None
+    assert await traces(people, me) == {"erasures"}
+    await people.store.finish_erasure(erasure_id)
+    for needle in (me, *MARKS.values(), *WORDS):
+        assert await traces(people, needle) == set(), needle
+    assert await people.sql.fetchval("select count(*) from delivery_events") == 0
+
+
+async def test_others_keep_their_history(people: People) -> None:
+    """Friends keep their matches, ended, with nobody in the person's place, and are free; their own words stay."""
+    me, friend = await live_fully(people)
+    suitor = await people.sql.fetchval("select requester_id::text from matches where invitee_id = $1", me)
+    await people.store.delete_profile(me)
+    (ended,) = (await people.store.list_matches(friend))["matches"]
+    (cancelled,) = (await people.store.list_matches(suitor))["matches"]
+    assert (ended["requester_id"], ended["state"], ended["message"]) == (NOBODY, "ENDED", "")
+    assert (cancelled["invitee_id"], cancelled["state"]) == (NOBODY, "CANCELLED")
+    assert cancelled["message"] == "The suitor's own words."
+    assert await people.store.get_match(ended["id"], friend) == {"match": ended}
+    assert await people.broken_rules() == []
+    match = await people.invite(suitor, friend)
+    assert match["state"] == "PENDING"
+
+
+async def test_friends_are_told_by_an_event(people: People) -> None:
+    """The end of their matches stands in the feeds of those who stay, with nobody in the person's place."""
+    me, friend = await live_fully(people)
+    (feed,) = await people.store.read_events([{"user_id": friend, "after": None}], limit=1)
+    await people.store.delete_profile(me)
+    (feed,) = await people.store.read_events([{"user_id": friend, "after": feed["last_sequence"]}], limit=10)
+    (event,) = feed["events"]
+    assert (event["kind"], event["match"]["requester_id"]) == ("ENDED", NOBODY)
+
+
+async def test_waiting_mails_about_the_person_are_stopped(people: People) -> None:
+    """What others would have been written about the person is not sent any more, even if it is just being sent."""
+    me, friend = await people.join_many(2)
+    await people.invite(me, friend)
+    claimed = await people.store._database.call("claim_notifications", p_owner="test", p_limit=1, p_lease_seconds=60.0)
+    assert claimed["notifications"][0]["user_id"] == friend
+    await people.store.delete_profile(me)
+    rows = await people.sql.fetch("select state, payload, rendered, lease_owner from notifications")
+    assert {tuple(row) for row in rows} == {("CANCELLED", "{}", None, None)}
+
+
+async def test_remembered_answers_of_others_are_anonymous(people: People) -> None:
+    """A repeated request of somebody else returns the first answer with nobody in it, and acts no second time."""
+    me = await people.join(**MARKS)
+    suitor = await people.join()
+    request_id = people.new_id()
+    first = await people.store.request_match(suitor, candidate_user_id=me, request_id=request_id)
+    await people.store.delete_profile(me)
+    again = await people.store.request_match(suitor, candidate_user_id=me, request_id=request_id)
+    assert again["match"]["id"] == first["match"]["id"]
+    assert (again["match"]["invitee_id"], again["candidate"]["user_id"]) == (NOBODY, NOBODY)
+    assert again["candidate"]["first_name"] == ""
+
+
+async def test_two_erased_people_leave_no_match(people: People) -> None:
+    """A match of which both people are gone is nobody's history."""
+    first, second = await people.join_many(2)
+    await people.invite(first, second)
+    await people.store.delete_profile(first)
+    await people.store.delete_profile(second)
+    assert await people.sql.fetchval("select count(*) from matches") == 0
+    assert await people.sql.fetchval("select count(*) from match_events") == 0
+
+
+async def test_repeated_erasure(people: People) -> None:
+    """With the same request_id it succeeds again; otherwise there is nobody to erase."""
+    me, other = await people.join_many(2)
+    request_id = people.new_id()
+    assert await people.store.delete_profile(me, request_id=request_id) is not None
+    assert await people.store.delete_profile(me, request_id=request_id) is None
+    for arguments in ((me, None), (me, people.new_id()), (people.new_id(), request_id)):
+        with pytest.raises(errors.NotFound) as caught:
+            await people.store.delete_profile(arguments[0], request_id=arguments[1])
+        assert caught.value.reason == "PROFILE_NOT_FOUND"
+    assert (await people.store.get_profile(other))["profile"]["user_id"] == other
+
+
+async def test_person_may_come_back(people: People) -> None:
+    """The same id can join anew, without a past."""
+    me = await people.join()
+    await people.store.delete_profile(me)
+    await people.store.upsert_profile(new_profile(me, VIENNA))
+    assert (await people.store.list_matches(me))["matches"] == []
+
+
+async def test_nobody_cannot_join(people: People) -> None:
+    """The id that stands for erased people can be nobody's."""
+    with pytest.raises(errors.InvalidArgument) as caught:
+        await people.store.upsert_profile(new_profile(NOBODY, VIENNA))
+    assert [violation.field for violation in caught.value.violations] == ["profile.user_id"]
+
+
+async def test_erasing_while_others_match(crowd: People) -> None:
+    """While everybody invites, answers and expires, some are erased: no deadlock, no trace, no broken rule."""
+    everybody = await crowd.join_many(24)
+    leaving = everybody[:8]
+
+    async def court(number: int) -> None:
+        me = everybody[number]
+        for turn in range(6):
+            with suppress(errors.NotFound, errors.FailedPrecondition):
+                asked = await crowd.store.request_match(me, candidate_user_id=everybody[(number + turn + 1) % 24])
+                if asked["match"]["state"] == "PENDING":
+                    await crowd.answer(asked["match"], "ACCEPT" if turn % 2 else "DECLINE")
+            await crowd.store.expire_matches()
+
+    async def leave(number: int, user_id: str) -> None:
+        await asyncio.sleep(0.02 * number)
+        await crowd.store.delete_profile(user_id)
+
+    await asyncio.gather(
+        *(court(number) for number in range(24)), *(leave(number, user_id) for number, user_id in enumerate(leaving))
+    )
+    for user_id in leaving:
+        assert await traces(crowd, user_id) <= {"erasures"}
+    assert await crowd.broken_rules() == []
+
+
+class Place:
+    """Something outside the database that holds things of people, and may be away."""
+
+    def __init__(self) -> None:
+        self.erased: list[str] = []
+        self.away = False
+
+    async def erase(self, user_id: str) -> None:
+        """Erase, unless away."""
+        if self.away:
+            raise errors.Unavailable("REDIS_UNAVAILABLE", "Redis does not answer")
+        self.erased.append(user_id)
+
+
+async def test_clean_up_is_made_good(people: People) -> None:
+    """What cannot be cleaned up at once is remembered, tried again everywhere, and then forgotten."""
+    near, far = Place(), Place()
+    erasure = Erasure(people.store, {"near": near.erase, "far": far.erase})
+    me = await people.join()
+    far.away = True
+    await erasure.erase(me)
+    assert (near.erased, far.erased) == ([me], [])
+    await erasure.make_good()
+    assert near.erased == [me], "it is left to the one who began for a minute"
+    await people.sql.execute("update erasures set next_attempt_time = now()")
+    far.away = False
+    await erasure.make_good()
+    assert (near.erased, far.erased) == ([me, me], [me])
+    assert await traces(people, me) == set()
+    await people.sql.execute("update erasures set expire_time = now()")
+    await erasure.make_good()
+    assert await people.sql.fetchval("select count(*) from erasures") == 0
+    assert far.erased == [me]
+
+
+async def exported(people: People, user_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return all records about a person."""
+    return [each async for each in Export(people.store, {}).records(user_id)]
+
+
+async def test_export_has_everything_that_a_person_gave(people: People) -> None:
+    """Every text of the person's is in the export, and every table about people is in it or left out for a reason."""
+    me, friend = await live_fully(people)
+    records = await exported(people, me)
+    assert {kind for kind, _ in records} == set(EXPORTED.values())
+    said = str(records)
+    for needle in (me, *MARKS.values(), *WORDS, str(VIENNA[0]), str(VIENNA[1])):
+        assert needle in said
+    assert "suitor's own words" not in said
+    assert [kind for kind, _ in records] == sorted((kind for kind, _ in records), key=list(EXPORTED.values()).index)
+    assert friend in said
+
+
+async def test_export_comes_in_pages(people: People) -> None:
+    """Pages joined are the whole, the oldest first, even where records are of one moment."""
+    me = await people.join()
+    others = await people.join_many(7)
+    for other in others:
+        await people.sql.execute(
+            """insert into matches (requester_id, invitee_id, venue_suggestion, message, state, create_time)
+            values ($1, $2, '', '', 'ENDED', date_trunc('hour', now()))""",
+            me,
+            other,
+        )
+    after, found = None, []
+    while True:
+        page = await people.store.list_export_records(me, "MATCH", after=after, page_size=3)
+        found += [record["id"] for record in page["records"]]
+        after = page["next_after"]
+        if after is None:
+            break
+    assert len(set(found)) == len(found) == 7
+
+
+async def test_nobody_has_no_export(people: People) -> None:
+    """There is nothing to export of a person without a profile."""
+    with pytest.raises(errors.NotFound):
+        await exported(people, people.new_id())
