@@ -35,7 +35,12 @@ from wingmanmatch.system.v1 import system_service_pb2
 from wingmanmatch_server.bootstrap.background import background, delivering
 from wingmanmatch_server.bootstrap.identity import open_identity
 from wingmanmatch_server.bootstrap.redis_areas import make_session_service, open_rate_limits
-from wingmanmatch_server.bootstrap.status import make_breakers, make_dependencies, make_system_service
+from wingmanmatch_server.bootstrap.status import (
+    make_breakers,
+    make_dependencies,
+    make_retries,
+    make_system_service,
+)
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
 from wingmanmatch_server.drivers.postgres import open_postgres
@@ -113,9 +118,11 @@ async def open_application(
         stack.callback(access_log.flush)
 
         followers: list[Callable[[], None]] = []
-        breakers = make_breakers(CircuitMetrics(registry), followers)
+        circuits = CircuitMetrics(registry)
+        breakers = make_breakers(circuits, followers)
+        retries = make_retries(breakers, circuits.retried)
         unguarded = await stack.enter_async_context(open_database(settings, database_url))
-        database = GuardedDatabase(unguarded, breakers["database"])
+        database = GuardedDatabase(unguarded, breakers["database"], retries["database"])
         redis = await stack.enter_async_context(open_redis(redis_url, seconds=settings.redis_timeout))
         matching = MatchingStore(database, max_daily_matches=settings.max_daily_matches)
         policies = PolicyFile(settings.rate_limits_file)
@@ -138,7 +145,9 @@ async def open_application(
 
         implementations: dict[str, object] = {
             "wingmanmatch.matching.v1.MatchingService": MatchingService(matching, zoneinfo.available_timezones()),
-            "wingmanmatch.session.v1.SessionService": make_session_service(settings, redis, breakers["redis"]),
+            "wingmanmatch.session.v1.SessionService": make_session_service(
+                settings, redis, breakers["redis"], retries["redis"]
+            ),
             "wingmanmatch.ratelimit.v1.RateLimitService": RateLimitService(limiter),
             "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),

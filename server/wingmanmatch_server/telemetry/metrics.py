@@ -32,7 +32,7 @@ class RpcMetrics:
 
 
 class CircuitMetrics:
-    """Changes of state of circuit breakers, and which are open."""
+    """Changes of state of circuit breakers, which are open, and retries."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._changes = Counter(
@@ -41,6 +41,13 @@ class CircuitMetrics:
         self._open = Gauge(
             "wingmanmatch_circuit_open", "1 while calls are refused.", ("dependency",), registry=registry
         )
+        self._retries = Counter(
+            "wingmanmatch_retries", "Calls of a dependency made again.", ("dependency",), registry=registry
+        )
+
+    def retried(self, dependency: str) -> None:
+        """Note that a call is made again."""
+        self._retries.labels(dependency).inc()
 
     def changed(self, dependency: str, state: str) -> None:
         """Note that a breaker changed to a state."""
