@@ -15,7 +15,7 @@ import time
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO
 
@@ -52,6 +52,7 @@ from wingmanmatch_server.interceptors.circuit import Circuit
 from wingmanmatch_server.interceptors.deadline import Deadline
 from wingmanmatch_server.interceptors.errors import Errors
 from wingmanmatch_server.interceptors.identity import Identity
+from wingmanmatch_server.interceptors.in_flight import InFlight
 from wingmanmatch_server.interceptors.observe import Observe
 from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.interceptors.throttle import Throttle
@@ -99,6 +100,7 @@ class Application:
     handlers: Sequence[grpc.GenericRpcHandler]
     health: health.Health
     registry: CollectorRegistry
+    in_flight: InFlight = field(default_factory=InFlight)
 
 
 @asynccontextmanager
@@ -153,13 +155,16 @@ async def open_application(
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),
         }
         charged = limiter if settings.enable_rate_limiting else None
-        interceptors = make_interceptors(
-            RpcMetrics(registry),
+        in_flight, rpc_metrics = InFlight(), RpcMetrics(registry)
+        rpc_metrics.in_flight(lambda: in_flight.count)
+        edge = make_interceptors(
+            rpc_metrics,
             access_log,
             await stack.enter_async_context(open_identity(settings, charged)),
             Throttle(charged, peer_address_behind(settings.proxy_networks)),
             Circuit({number: breakers[name] for number, name in NAMES.items() if name in breakers}),
         )
+        interceptors = [in_flight, *edge]
         yield Application(
             handlers=[
                 *(service_handler(each, implementations.get(each.full_name), interceptors) for each in SERVICES),
@@ -168,6 +173,7 @@ async def open_application(
             ],
             health=process,
             registry=registry,
+            in_flight=in_flight,
         )
 
 

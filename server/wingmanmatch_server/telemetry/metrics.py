@@ -13,6 +13,7 @@ class RpcMetrics:
     """Calls by service, method and status, and how long they took."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._in_flight = Gauge("wingmanmatch_rpcs_in_flight", "RPCs whose handlers run.", registry=registry)
         self._handled = Counter("grpc_server_handled", "RPCs completed.", (*RPC_LABELS, "grpc_code"), registry=registry)
         self._seconds = Histogram(
             "grpc_server_handling_seconds",
@@ -21,6 +22,10 @@ class RpcMetrics:
             registry=registry,
             buckets=SECONDS,
         )
+
+    def in_flight(self, count: Callable[[], float]) -> None:
+        """Tell, whenever asked, how many RPCs are under way."""
+        self._in_flight.set_function(count)
 
     def counter(self, service: str, method: str, code: str) -> Callable[[], None]:
         """Return what counts one completed call."""
