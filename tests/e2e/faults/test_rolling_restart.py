@@ -22,7 +22,7 @@ from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 pytestmark = [needs_envoy, pytest.mark.timeout(180)]
 
 CALLERS = 4
-PACE = 0.01  # seconds between two calls of one caller
+PACE = 0.02  # seconds between two calls of one caller
 
 
 @dataclass
