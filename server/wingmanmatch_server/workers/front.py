@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from yarl import URL
 
 from wingmanmatch_server.web import start_site
 from wingmanmatch_server.workers.metrics import LABEL, merge
@@ -142,7 +143,7 @@ async def _ask(session: aiohttp.ClientSession, request: web.Request, body: bytes
     headers = [(name, value) for name, value in request.headers.items() if name.lower() not in OF_ONE_CONNECTION]
     async with session.request(
         request.method,
-        request.rel_url,
+        URL(request.raw_path, encoded=True),
         headers=headers,
         data=body or None,
         timeout=TIMEOUT,

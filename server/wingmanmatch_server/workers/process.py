@@ -1,6 +1,8 @@
 """One worker as the supervisor sees it: a process that comes, answers and goes."""
 
 import asyncio
+import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
@@ -62,7 +64,7 @@ class Worker:
             raise WorkerFailed(f"{self} did not answer within {self._start_timeout:g} s") from None
         finally:
             if not self.is_up:
-                self._kill()
+                self.send_signal(signal.SIGKILL)
         if not line:
             raise WorkerFailed(f"{self} ended with status {await self._process.wait()} before it answered")
 
@@ -76,8 +78,9 @@ class Worker:
     def send_signal(self, number: int) -> None:
         """Send a signal to the process if it runs."""
         if self._process and self._process.returncode is None:
+            # Not by asyncio's own method, which may take the process's status away from whoever waits for it.
             with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self._process.pid, number)
 
     def __str__(self) -> str:
         return f"worker {self.index} ({self.address})"
@@ -95,8 +98,3 @@ class Worker:
             self._assignment = replace(self._assignment, grpc_listen=parse_ready(line))
             self.is_up = True
         return line
-
-    def _kill(self) -> None:
-        if self._process and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()

@@ -63,31 +63,39 @@ class Supervisor:
         on_restart: Callable[[int], object],
         patience: float,
         on_stop: Callable[[], object] = lambda: None,
+        *,
+        backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
-        """`patience` is for how many seconds a worker that was told to stop is waited for."""
+        """`patience` is for how many seconds a worker that was told to stop is waited for.
+
+        `on_restart` is told which worker is started again, `on_stop` that all are about to stop. Each worker has a
+        `backoff` of its own.
+        """
         self._workers = workers
         self._on_restart = on_restart
         self._patience = patience
         self._on_stop = on_stop
+        self._backoff = backoff
 
     async def run(self, signals: "asyncio.Queue[int]", announce: Callable[[Sequence[str]], None]) -> bool:
-        """Start all, announce their addresses, keep them until a signal, and stop them; return whether all went well.
+        """Start all, announce their addresses, keep them until a signal, and stop them; return whether all ended well.
 
-        Raises WorkerFailed if one does not start; then none runs.
+        A signal during the start ends that, which is well too. Raises WorkerFailed if one does not start. None runs
+        afterwards.
         """
+        stopped = None
         try:
-            stopped = await _unless(signals, _together(worker.start() for worker in self._workers))
-            if stopped is None:
-                announce([worker.address for worker in self._workers])
-                stopped = await _unless(signals, _together(map(self._keep, self._workers)))
-        except BaseException:
-            await self._stop(signal.SIGINT, asyncio.Queue())
-            raise
-        return await self._stop(stopped or signal.SIGTERM, signals)
+            if stopped := await _unless(signals, _together(worker.start() for worker in self._workers)):
+                return True
+            announce([worker.address for worker in self._workers])
+            stopped = await _unless(signals, _together(map(self._keep, self._workers)))
+        finally:
+            ended_well = await self._stop(stopped or signal.SIGINT, signals)
+        return ended_well
 
     async def _keep(self, worker: Worker) -> None:
         """Start the worker again whenever it ends."""
-        backoff, started = Backoff(), time.monotonic()
+        backoff, started = self._backoff(), time.monotonic()
         while True:
             status = await worker.ended()
             log.error("worker_ended", worker=worker.index, status=status)
