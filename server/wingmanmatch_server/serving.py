@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -126,11 +126,12 @@ def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:
 
 @asynccontextmanager
 async def _web(settings: Settings, application: Application) -> AsyncIterator[int]:
-    try:
-        async with serve_web(settings.http_listen, application.registry) as port:
-            yield port
-    except OSError:
-        raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None
+    async with AsyncExitStack() as stack:
+        try:
+            port = await stack.enter_async_context(serve_web(settings.http_listen, application.registry))
+        except OSError:
+            raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None
+        yield port
 
 
 def with_port(address: str, port: int) -> str:
