@@ -128,7 +128,9 @@ def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:
 async def _web(settings: Settings, application: Application) -> AsyncIterator[int]:
     async with AsyncExitStack() as stack:
         try:
-            port = await stack.enter_async_context(serve_web(settings.http_listen, application.registry))
+            port = await stack.enter_async_context(
+                serve_web(settings.http_listen, application.registry, application.routes)
+            )
         except OSError:
             raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None
         yield port

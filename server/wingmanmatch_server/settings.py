@@ -16,6 +16,7 @@ from wingmanmatch_server.identity.api_keys import parse_keys
 from wingmanmatch_server.telemetry.logs import LogFormat
 
 MAX_PORT = 65535
+MIN_LINK_SECRET = 32
 MIN_JWT_SECRET = 32  # RFC 7518, section 3.2
 # Each of these lets the server tell callers apart.
 CREDENTIALS = ("api_keys", "api_keys_file", "supabase_jwt_secret", "tls_client_ca_file")
@@ -93,7 +94,18 @@ class Settings(BaseSettings):
         "127.0.0.1:50051",
         description="Where gRPC calls are taken; a loopback address, as long as no credential tells callers apart.",
     )
-    http_listen: str = Field("127.0.0.1:9464", description="Where Prometheus reads /metrics.")
+    http_listen: str = Field(
+        "127.0.0.1:9464",
+        description="Where Prometheus reads /metrics, Resend tells of mails, and people turn mails off.",
+    )
+    public_url: str | None = Field(
+        None, description="Where people reach HTTP_LISTEN; without it mails have no link that turns them off."
+    )
+    link_secret: SecretStr | None = Field(
+        None,
+        description="Signs the links in mails: 32 characters or more. In development one is made and kept; needed in "
+        "production beside PUBLIC_URL.",
+    )
     workers: int = Field(
         1,
         ge=1,
@@ -120,9 +132,21 @@ class Settings(BaseSettings):
     resend_api_key: SecretStr | None = Field(
         None, description="The key for Resend, which sends the mail; without it mail goes to the outbox folder."
     )
+    resend_api_url: str = Field(
+        "https://api.resend.com", description="Where Resend is, if not at its own address; for tests and proxies."
+    )
     mail_from: str = Field(
         "WingmanMatch <wingman@localhost>", description="The sender of mails, at a domain that Resend has verified."
     )
+    resend_webhook_secret: SecretStr | None = Field(
+        None,
+        description="By what Resend signs its events, whsec_…; two with a comma while one replaces the other. Without "
+        "it /webhooks/resend is not there.",
+    )
+    mail_queue_limit: int = Field(
+        10_000, ge=1, description="Mails that may be due and wait before SendNotification takes no more."
+    )
+    mail_reply_to: str | None = Field(None, description="Who gets the answers to mails; without it, the sender.")
 
     max_daily_matches: int = Field(
         10, ge=1, le=1000, description="Match requests that a person may make in any 24 hours."
@@ -199,6 +223,31 @@ class Settings(BaseSettings):
             raise ValueError(f"must have at least {MIN_JWT_SECRET} characters")
         return value
 
+    @field_validator("public_url")
+    @classmethod
+    def _public_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s?#]+", value):
+            raise ValueError("must be an address such as https://notify.example.org")
+        return value
+
+    @field_validator("link_secret")
+    @classmethod
+    def _link_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_LINK_SECRET:
+            raise ValueError(f"must have at least {MIN_LINK_SECRET} characters")
+        in_production = info.data.get("environment") is Environment.PRODUCTION
+        if value is None and in_production and info.data.get("public_url"):
+            raise ValueError("is required beside PUBLIC_URL in production: links must outlive the process")
+        return value
+
+    @field_validator("resend_webhook_secret")
+    @classmethod
+    def _webhook_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        for secret in _split(value.get_secret_value()) if value else ():
+            if not re.fullmatch(r"whsec_[A-Za-z0-9+/]{16,}={0,2}", secret):
+                raise ValueError("must be whsec_ and base64, as Resend shows it")
+        return value
+
     @field_validator("tls_key_file", "tls_client_ca_file")
     @classmethod
     def _with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
@@ -218,6 +267,11 @@ class Settings(BaseSettings):
     def authenticates(self) -> bool:
         """Whether callers need a credential: one is configured, or this is production."""
         return _authenticates(vars(self))
+
+    @property
+    def webhook_secrets(self) -> list[str]:
+        """RESEND_WEBHOOK_SECRET, parsed."""
+        return _split(self.resend_webhook_secret.get_secret_value()) if self.resend_webhook_secret else []
 
     @property
     def proxy_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -242,13 +296,6 @@ class Settings(BaseSettings):
     def by_rest(self) -> bool:
         """Whether the database is reached by Supabase's REST interface, and not by PostgreSQL's own protocol."""
         return self.supabase_url is not None and self.database_url is None
-
-    @field_validator("resend_api_key")
-    @classmethod
-    def _outbox_only(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            raise ValueError("must be unset: this version writes mail to the outbox folder only")
-        return value
 
 
 def load_settings() -> Settings:

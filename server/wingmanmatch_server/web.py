@@ -1,26 +1,31 @@
-"""The HTTP endpoint beside gRPC: what monitoring reads."""
+"""The HTTP endpoint beside gRPC: what monitoring reads, and what the areas serve to the world outside."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+LARGEST_BODY = 256 * 1024  # bytes; a larger one is answered 413
+
 
 @asynccontextmanager
-async def serve_web(listen: str, registry: CollectorRegistry) -> AsyncIterator[int]:
-    """Serve `GET /metrics` on `listen` and yield the port. Raises OSError if the address is taken.
+async def serve_web(
+    listen: str, registry: CollectorRegistry, routes: Sequence[web.RouteDef] = ()
+) -> AsyncIterator[int]:
+    """Serve `GET /metrics` and `routes` on `listen` and yield the port. Raises OSError if the address is taken.
 
     `listen` is HOST:PORT, or `unix:` and the path of a socket, whose port is 0.
     """
-    application = web.Application()
+    application = web.Application(client_max_size=LARGEST_BODY)
 
     async def metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
     application.router.add_get("/metrics", metrics)
+    application.router.add_routes(routes)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:

@@ -30,6 +30,18 @@ $$;
 
 comment on function public.delivery_pause_seconds is 'For how long nothing is sent; null where nothing stands against it.';
 
+create function public.get_delivery_pause()
+    returns jsonb
+    language sql
+    stable
+    set search_path = ''
+as $$
+    select jsonb_build_object('reason', d.reason, 'error', d.error, 'until_time', d.until_time)
+    from public.delivery_pauses d where d.until_time > now()
+$$;
+
+comment on function public.get_delivery_pause is 'The pause that stands; null where none does.';
+
 create function public.pause_deliveries(p_reason text, p_error text, p_seconds double precision)
     returns void
     language sql
@@ -66,8 +78,8 @@ comment on function public.resume_deliveries is
     'End a pause whose cause a person may have mended; one that the provider timed itself stays. Return whether one was.';
 
 revoke execute on function
-    public.delivery_pause_seconds, public.pause_deliveries, public.resume_deliveries
+    public.delivery_pause_seconds, public.get_delivery_pause, public.pause_deliveries, public.resume_deliveries
     from public, anon, authenticated;
 grant execute on function
-    public.delivery_pause_seconds, public.pause_deliveries, public.resume_deliveries
+    public.delivery_pause_seconds, public.get_delivery_pause, public.pause_deliveries, public.resume_deliveries
     to service_role;

@@ -28,6 +28,7 @@ UNLIMITED = {
     "wingmanmatch.session.v1.SessionService.UpdateSession": "a back end calls it with every request of every person",
     "wingmanmatch.session.v1.SessionService.TouchSession": "a back end calls it with every request of every person",
     "wingmanmatch.session.v1.SessionService.DeleteSession": "nobody is kept from signing out",
+    "wingmanmatch.notification.v1.NotificationService.SendNotification": "the service itself charges the recipient",
     "wingmanmatch.notification.v1.NotificationService.RecordDeliveryEvent": "the signature proves where it comes from",
 }
 

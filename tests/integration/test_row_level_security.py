@@ -19,7 +19,7 @@ from support.people import open_people
 from wingmanmatch_server.drivers.migrations import migrate, read_migrations
 
 # Tables of which people, signed in, read the rows that they are part of.
-READ_BY_PARTICIPANTS = {"matches", "notifications", "user_profiles"}
+READ_BY_PARTICIPANTS = {"matches", "notification_preferences", "notifications", "user_profiles"}
 # Functions that the anonymous role may call.
 CALLED_BY_ANYBODY = {"health"}
 # Functions that act with their owner's rights whoever calls them.
@@ -120,6 +120,7 @@ async def take_part(dsn: str) -> str:
     async with open_people(dsn, connections=2) as people:
         requester, invitee = await people.join_many(2)
         await people.invite(requester, invitee, request_id=str(uuid.uuid4()))
+        await people.sql.execute("select public.unsubscribe($1, 'MATCH_DECLINE')", uuid.UUID(invitee))
         return invitee
 
 

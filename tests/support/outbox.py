@@ -81,6 +81,10 @@ class Provider:
             raise answer
         return answer
 
+    def away_for(self) -> float:
+        """Be there."""
+        return 0.0
+
 
 class Journal:
     """Keeps log events and lets tests await one."""

@@ -2,15 +2,13 @@
 
 __init__.py     the application
 identity.py     what tells callers apart
+mail.py         what brings mails out
 redis_areas.py  rate limits and user sessions
 status.py       circuit breakers, checks of dependencies, and the report on them
 background.py   work that runs beside the calls
 """
 
-import os
-import random
 import secrets
-import socket
 import time
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,6 +18,7 @@ from functools import partial
 from typing import BinaryIO
 
 import grpc
+from aiohttp import web
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -32,8 +31,9 @@ from wingmanmatch.notification.v1 import notification_service_pb2
 from wingmanmatch.ratelimit.v1 import rate_limit_service_pb2
 from wingmanmatch.session.v1 import session_service_pb2
 from wingmanmatch.system.v1 import system_service_pb2
-from wingmanmatch_server.bootstrap.background import background, delivering
+from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.identity import open_identity
+from wingmanmatch_server.bootstrap.mail import make_mail, make_notification_service, open_dispatching
 from wingmanmatch_server.bootstrap.redis_areas import make_session_service, open_rate_limits
 from wingmanmatch_server.bootstrap.status import (
     make_breakers,
@@ -47,9 +47,10 @@ from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.drivers.redis import open_redis
 from wingmanmatch_server.drivers.supabase import open_supabase
 from wingmanmatch_server.housekeeping import repeat
-from wingmanmatch_server.interceptors.chain import Interceptor, service_handler
+from wingmanmatch_server.interceptors.chain import Interceptor
 from wingmanmatch_server.interceptors.circuit import Circuit
 from wingmanmatch_server.interceptors.deadline import Deadline
+from wingmanmatch_server.interceptors.door import guarded_handler
 from wingmanmatch_server.interceptors.errors import Errors
 from wingmanmatch_server.interceptors.identity import Identity
 from wingmanmatch_server.interceptors.in_flight import InFlight
@@ -59,10 +60,8 @@ from wingmanmatch_server.interceptors.throttle import Throttle
 from wingmanmatch_server.interceptors.validate import Validate
 from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
-from wingmanmatch_server.notification.dispatcher import Dispatcher
-from wingmanmatch_server.notification.mailer import OutboxMailer
-from wingmanmatch_server.notification.render import Renderer, create_environment
-from wingmanmatch_server.notification.store import NotificationStore
+from wingmanmatch_server.notification.http import notification_routes
+from wingmanmatch_server.notification.metrics import NotificationMetrics
 from wingmanmatch_server.ratelimit.envoy import EnvoyRateLimitService
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.ratelimit.recovery import INTERVAL as RECOVERY_INTERVAL
@@ -101,6 +100,7 @@ class Application:
     health: health.Health
     registry: CollectorRegistry
     in_flight: InFlight = field(default_factory=InFlight)
+    routes: Sequence[web.RouteDef] = ()  # of HTTP_LISTEN
 
 
 @asynccontextmanager
@@ -132,21 +132,30 @@ async def open_application(
             open_rate_limits(settings, redis, breakers["redis"], registry, policies)
         )
 
-        dependencies = make_dependencies(unguarded, redis, by_rest=database_url is None)
+        mail = make_mail(settings, database)
+        email = await stack.enter_async_context(
+            open_dispatching(settings, mail, database.listen, breakers["email"], NotificationMetrics(registry))
+        )
+        dependencies = make_dependencies(unguarded, redis, email, by_rest=database_url is None)
         process = health.Health((*health.PROCESS_NAMES, *service_names()))
         availability = Availability(process, SERVICES, dependencies, breakers)
         followers.append(availability.refresh)
         for work in (
             repeat("expire_matches", matching.expire_matches, interval=EXPIRY_INTERVAL),
             repeat("purge_request_keys", matching.purge_request_keys, interval=PURGE_INTERVAL),
+            repeat("purge_delivery_events", mail.store.purge_events, interval=PURGE_INTERVAL),
             repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL),
             repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL),
         ):
             await stack.enter_async_context(background(work))
-        await stack.enter_async_context(delivering(make_dispatcher(settings, database)))
 
+        charged = limiter if settings.enable_rate_limiting else None
+        time_zones = zoneinfo.available_timezones()
         implementations: dict[str, object] = {
-            "wingmanmatch.matching.v1.MatchingService": MatchingService(matching, zoneinfo.available_timezones()),
+            "wingmanmatch.matching.v1.MatchingService": MatchingService(matching, time_zones),
+            "wingmanmatch.notification.v1.NotificationService": make_notification_service(
+                settings, mail, time_zones, charged
+            ),
             "wingmanmatch.session.v1.SessionService": make_session_service(
                 settings, redis, breakers["redis"], retries["redis"]
             ),
@@ -154,26 +163,30 @@ async def open_application(
             "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),
         }
-        charged = limiter if settings.enable_rate_limiting else None
         in_flight, rpc_metrics = InFlight(), RpcMetrics(registry)
         rpc_metrics.in_flight(lambda: in_flight.count)
+        identity = await stack.enter_async_context(open_identity(settings, charged))
         edge = make_interceptors(
             rpc_metrics,
             access_log,
-            await stack.enter_async_context(open_identity(settings, charged)),
+            identity,
             Throttle(charged, peer_address_behind(settings.proxy_networks)),
             Circuit({number: breakers[name] for number, name in NAMES.items() if name in breakers}),
         )
         interceptors = [in_flight, *edge]
         yield Application(
             handlers=[
-                *(service_handler(each, implementations.get(each.full_name), interceptors) for each in SERVICES),
+                *(
+                    guarded_handler(each, implementations.get(each.full_name), interceptors, identity)
+                    for each in SERVICES
+                ),
                 process.handler(),
                 *(reflection_handlers([*service_names(), health.SERVICE]) if settings.enable_reflection else ()),
             ],
             health=process,
             registry=registry,
             in_flight=in_flight,
+            routes=notification_routes(mail.store, mail.webhooks, mail.links),
         )
 
 
@@ -208,15 +221,3 @@ def make_interceptors(
         circuit or Circuit({}),
         Validate(),
     ]
-
-
-def make_dispatcher(settings: Settings, database: Database) -> Dispatcher:
-    """Return what delivers the mails that the database holds."""
-    return Dispatcher(
-        NotificationStore(database),
-        Renderer(create_environment(), sender=settings.mail_from),
-        OutboxMailer(settings.data_dir / "outbox"),
-        database.listen,
-        owner=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
-        random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
-    )

@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 DATABASE_LIMITS = Limits(failure_threshold=5, recovery=60.0)
 REDIS_LIMITS = Limits(failure_threshold=3, recovery=30.0)
+EMAIL_LIMITS = Limits(failure_threshold=3, recovery=120.0, probe_lease=20.0)
 RETRY_LIMITS = {"database": RetryLimits(attempts=3, base=1.0), "redis": RetryLimits(attempts=2, base=0.5)}
 
 
@@ -47,7 +48,7 @@ def make_breakers(metrics: CircuitMetrics, followers: Sequence[Callable[[], None
         for follow in followers:
             follow()
 
-    limits = {"database": DATABASE_LIMITS, "redis": REDIS_LIMITS}
+    limits = {"database": DATABASE_LIMITS, "redis": REDIS_LIMITS, "email": EMAIL_LIMITS}
     return {name: Breaker(name, each, time.monotonic, tell) for name, each in limits.items()}
 
 
@@ -59,7 +60,7 @@ def make_retries(breakers: Mapping[str, Breaker], on_retry: Callable[[str], obje
     }
 
 
-def make_dependencies(database: Database, redis: RedisServer, *, by_rest: bool) -> Dependencies:
+def make_dependencies(database: Database, redis: RedisServer, email: Dependency, *, by_rest: bool) -> Dependencies:
     """Return what asks every dependency whether it is there."""
     way = "by Supabase's REST interface" if by_rest else "by PostgreSQL's protocol"
     return Dependencies(
@@ -67,7 +68,7 @@ def make_dependencies(database: Database, redis: RedisServer, *, by_rest: bool) 
             Dependency("database", f"as the service role, {way}", database.ping),
             Dependency("database_anonymous", f"as the anonymous role, {way}", database.ping_as_anonymous),
             Dependency("redis", "rate limits and user sessions", redis.ping),
-            Dependency("email", "mail is written to the outbox folder", _nothing_to_ask),
+            email,
         ],
         _now,
     )
@@ -106,10 +107,6 @@ def _identity_modes(settings: Settings) -> list[system_pb2.IdentityMode.ValueTyp
         (modes.certificates, system_pb2.IDENTITY_MODE_CLIENT_CERTIFICATE),
     )
     return [mode for is_on, mode in known if is_on]
-
-
-async def _nothing_to_ask() -> float:
-    return 0.0
 
 
 def _now() -> datetime:

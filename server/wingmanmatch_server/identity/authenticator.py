@@ -11,6 +11,7 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.identity.api_keys import ALL_AREAS, PREFIX, ApiKeys
 from wingmanmatch_server.identity.user_tokens import TokenInvalid, UserTokens
 from wingmanmatch_server.interceptors.chain import Caller
+from wingmanmatch_server.interceptors.door import Metadata
 
 USER = "user"
 MAX_CREDENTIAL = 8192  # characters; a longer one is not looked at
@@ -45,10 +46,25 @@ class Authenticator:
 
     async def identify(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller | None:
         """Return the caller, None if the call carries no credential. Raises errors.Unauthenticated for a bad one."""
-        credential = _credential(context)
+        credential = _credential(context.invocation_metadata() or ())
         if credential is not None:
             return await self._by_credential(credential)
         return self._by_certificate(context) if self.modes.certificates else None
+
+    def recognizes(self, metadata: Metadata) -> bool:
+        """Tell whether a call's headers carry a known key or a token verified before.
+
+        Where certificates are credentials, a call without headers is recognized: whoever is connected has one.
+        """
+        try:
+            credential = _credential(metadata)
+        except errors.Unauthenticated:
+            return False
+        if credential is None:
+            return self.modes.certificates
+        if credential.startswith(PREFIX):
+            return self._keys.find(credential) is not None
+        return self._remembered(_digest(credential)) is not None
 
     async def _by_credential(self, credential: str) -> Caller:
         if credential.startswith(PREFIX):
@@ -60,10 +76,9 @@ class Authenticator:
         raise invalid_credential()
 
     async def _by_token(self, tokens: UserTokens, token: str) -> Caller:
-        digest = hashlib.sha256(token.encode()).digest()
-        remembered = self._verified.get(digest)
-        if remembered is not None and remembered[1] > self._now():
-            return remembered[0]
+        digest = _digest(token)
+        if remembered := self._remembered(digest):
+            return remembered
         try:
             user_id, expiry = await tokens.verify(token)
         except TokenInvalid:
@@ -73,6 +88,10 @@ class Authenticator:
         caller = Caller(USER, user_id=user_id)
         self._verified[digest] = (caller, expiry)
         return caller
+
+    def _remembered(self, digest: bytes) -> Caller | None:
+        caller, expiry = self._verified.get(digest, (None, 0.0))
+        return caller if expiry > self._now() else None
 
     def _by_certificate(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller | None:
         names = list(context.auth_context().get("x509_subject_alternative_name", ()))
@@ -89,9 +108,13 @@ def invalid_credential() -> errors.Unauthenticated:
     return errors.Unauthenticated("CREDENTIAL_INVALID", "the call carries no valid credential")
 
 
-def _credential(context: "grpc.aio.ServicerContext[Any, Any]") -> str | None:
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _credential(metadata: Metadata) -> str | None:
     """Return what `authorization` carries, None without it. Raises errors.Unauthenticated if it is not one bearer."""
-    found = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+    found = [value for key, value in metadata if key == "authorization"]
     if not found:
         return None
     value = found[0]

@@ -11,5 +11,7 @@ Outermost first, in the one order that `bootstrap.py` writes down:
     circuit   refuses a call whose dependency is known to be away
     validate  checks the request's fields
 
+`door` stands before them where credentials are asked for: it refuses bad ones before the request has arrived.
+
 Each is bound to each method once, at start-up, and returns the next function itself where it has nothing to do.
 """

@@ -77,11 +77,16 @@ def service_handler(
     """
     handlers = {}
     for method in methods_of(service):
-        proceed = _innermost(method, getattr(implementation, snake_case(method.name), _not_implemented))
-        for interceptor in reversed(interceptors):
-            proceed = interceptor.bind(method, proceed)
-        handlers[method.name] = _handler(method, proceed)
+        behaviour = getattr(implementation, snake_case(method.name), _not_implemented)
+        handlers[method.name] = _handler(method, bound(method, interceptors, _innermost(method, behaviour)))
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def bound(method: Method, interceptors: Sequence[Interceptor], proceed: Proceed) -> Proceed:
+    """Return `proceed` with the interceptors around it, the first outermost."""
+    for interceptor in reversed(interceptors):
+        proceed = interceptor.bind(method, proceed)
+    return proceed
 
 
 def snake_case(name: str) -> str:
@@ -118,7 +123,7 @@ def _handler(method: Method, proceed: Proceed) -> "grpc.RpcMethodHandler[Any, An
 
     make = _MAKE[method.client_streaming, method.server_streaming]
     handle: Any = serve_stream if method.client_streaming else serve
-    return make(handle, _deserializer(method.request), method.response.SerializeToString)
+    return make(handle, deserializer(method.request), method.response.SerializeToString)
 
 
 async def _decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -134,7 +139,8 @@ def decoded(request: Any) -> Any:
     return request
 
 
-def _deserializer(message: type[Message]) -> Callable[[bytes], Message]:
+def deserializer(message: type[Message]) -> Callable[[bytes], Message]:
+    """Return what makes requests of bytes, and UNDECODABLE of those that are none."""
     parse = message.FromString
 
     def deserialize(data: bytes) -> Message:

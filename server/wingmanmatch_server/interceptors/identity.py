@@ -8,6 +8,7 @@ import grpc
 from wingmanmatch.options.v1 import options_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call, Caller, Proceed
+from wingmanmatch_server.interceptors.door import Metadata
 from wingmanmatch_server.interceptors.peer import PeerAddress
 from wingmanmatch_server.interceptors.policy import Method
 
@@ -17,6 +18,9 @@ ADMIN = "admin"
 
 class Authenticator(Protocol):
     """Knows callers by their credentials."""
+
+    def recognizes(self, metadata: Metadata) -> bool:
+        """Tell whether the call's headers carry a good credential; False where that takes waiting to find out."""
 
     async def identify(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller | None:
         """Return the caller, None if the call carries no credential. Raises errors.Unauthenticated for a bad one."""
@@ -60,6 +64,21 @@ class Identity:
             return await proceed(request, call)
 
         return identify
+
+    def recognizes(self, method: Method, metadata: Metadata) -> bool:
+        """See `Doorkeeper.recognizes`."""
+        if self._authenticator is None or method.policy.access == options_pb2.ACCESS_PUBLIC:
+            return True
+        return self._authenticator.recognizes(metadata)
+
+    async def admits(self, method: Method, context: "grpc.aio.ServicerContext[Any, Any]") -> bool:
+        """See `Doorkeeper.admits`. Who may do what is told once the request is there."""
+        if self._authenticator is None or method.policy.access == options_pb2.ACCESS_PUBLIC:
+            return True
+        try:
+            return await self._authenticator.identify(context) is not None
+        except errors.Unauthenticated:
+            return False
 
     async def _charge(self, call: Call) -> None:
         if self._guesses is not None:

@@ -35,6 +35,7 @@ class Pace:
     shortest_sleep: float = 0.05
     first_retry: float = 4.0
     longest_retry: float = 3600.0
+    in_flight_retry: float = 1.0  # to five times as much
 
 
 DEFAULT_PACE = Pace()
@@ -56,7 +57,9 @@ class Dispatcher:
         owner: str,
         random: Random,
         pace: Pace = DEFAULT_PACE,
+        on_outcome: Callable[[str, Outcome], None] = lambda _kind, _outcome: None,
     ) -> None:
+        """`on_outcome` is told the kind of each mail that was tried, and what became of it."""
         self._store = store
         self._renderer = renderer
         self._mailer = mailer
@@ -69,6 +72,8 @@ class Dispatcher:
         self._stopping = False
         self._in_flight = 0
         self._failures = 0
+        self._paused = False
+        self._on_outcome = on_outcome
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns once what is in flight is recorded and the rest given back."""
@@ -94,6 +99,10 @@ class Dispatcher:
         room = self._pace.concurrency - self._in_flight
         if room == 0:
             return self._pace.longest_sleep
+        away = self._mailer.away_for()
+        if away > 0:
+            # Mails wait where they are: a claim would cost them leases and tell nothing new.
+            return min(away, self._pace.longest_sleep)
         try:
             claim = await self._store.claim(self._owner, room, self._pace.lease)
         except Exception as error:  # noqa: BLE001 - mails go on waiting, and the server goes on serving
@@ -105,6 +114,7 @@ class Dispatcher:
         return self._until_due(claim)
 
     def _until_due(self, claim: Claim) -> float:
+        self._tell_paused(claim.paused)
         if claim.next_due_seconds is None:
             return self._idle
         # What is due and yet was not claimed is in the hands of another claimer at this very moment.
@@ -157,8 +167,10 @@ class Dispatcher:
             delivery.outcome,
             provider_message_id=delivery.provider_message_id,
             error=delivery.error,
-            retry_seconds=self._retry_seconds(attempt),
+            retry_seconds=self._retry_seconds(delivery, attempt),
+            pause_seconds=delivery.pause_seconds,
         )
+        self._on_outcome(claimed.kind, delivery.outcome)
         tell = log.info if state in ("SENT", None) else log.warning
         tell(
             "notification_attempted",
@@ -170,9 +182,23 @@ class Dispatcher:
             error=delivery.error,
         )
 
-    def _retry_seconds(self, attempt: int) -> float:
-        """Return a random share of a bound that doubles with each attempt, so that failures do not return together."""
+    def _retry_seconds(self, delivery: Delivery, attempt: int) -> float:
+        """Return when to try again: where the provider said nothing, a random share of a bound that doubles.
+
+        Random, so that failures do not return together.
+        """
+        if delivery.outcome is Outcome.IN_FLIGHT:
+            return self._random.uniform(1, 5) * self._pace.in_flight_retry
+        if delivery.pause_seconds is not None:
+            return 0.0  # the pause itself holds the mail back, and may be ended early
+        if delivery.outcome is Outcome.WITHHELD:
+            return self._mailer.away_for()
         return self._random.uniform(0, self._backoff(attempt, self._pace.first_retry, self._pace.longest_retry))
+
+    def _tell_paused(self, paused: bool) -> None:  # noqa: FBT001
+        if paused != self._paused:
+            log.warning("notification_deliveries_paused" if paused else "notification_deliveries_resumed")
+        self._paused = paused
 
     def _pause(self, error: Exception) -> float:
         if self._failures == 0:

@@ -1,7 +1,7 @@
 """Turns a notification into a mail. The same notification gives the same mail, but for a change of templates."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -20,6 +20,8 @@ FIELDS: Mapping[str, Mapping[str, str | None]] = {
     "MATCH_DECLINE": {"decliner_name": REQUIRED},
     "SESSION_REMINDER": {"partner_name": REQUIRED, "venue_name": "", "scheduled_time": REQUIRED, "time_zone": "UTC"},
 }
+# Mails that nobody waits for: one click turns them off.
+UNSUBSCRIBABLE = frozenset({"MATCH_INVITATION", "SESSION_REMINDER"})
 # Control characters, line separators, and the marks that turn the direction in which the text after them is read.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
@@ -34,9 +36,9 @@ class MissingField(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """To whom a mail speaks. `user_id` may be of nobody with a profile; `locale` is an IETF tag such as de-AT."""
+    """To whom a mail speaks. `user_id` is None for somebody without a profile; `locale` is a tag such as de-AT."""
 
-    user_id: str
+    user_id: str | None
     name: str
     locale: str
 
@@ -67,10 +69,13 @@ class Renderer:
         sender: str,
         app_url: str | None = None,
         reply_to: str | None = None,
+        unsubscribe_url: Callable[[str, str], str] | None = None,
     ) -> None:
+        """`unsubscribe_url` returns the link that turns a kind off for a person; without it mails have none."""
         self._environment = environment
         self._sender = sender
         self._reply_to = reply_to
+        self._unsubscribe_url = unsubscribe_url
         self._app_url = app_url.rstrip("/") if app_url else None
 
     def render(
@@ -85,9 +90,15 @@ class Renderer:
             html=self._part(kind, "body.html", {**context, "subject": subject}),
             text=self._part(kind, "body.txt", context).strip() + "\n",
             # Mail programs group mails of equal subject; this tells them that each is one of its own.
-            headers={"X-Entity-Ref-ID": notification_id},
+            headers={"X-Entity-Ref-ID": notification_id, **self._unsubscribe_headers(kind, recipient)},
             reply_to=self._reply_to,
         )
+
+    def _unsubscribe_headers(self, kind: str, recipient: Recipient) -> dict[str, str]:
+        if self._unsubscribe_url is None or recipient.user_id is None or kind not in UNSUBSCRIBABLE:
+            return {}
+        url = self._unsubscribe_url(recipient.user_id, kind)
+        return {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
     def _part(self, kind: str, part: str, context: Mapping[str, Any]) -> str:
         return self._environment.get_template(f"{kind.lower()}/{part}.j2").render(context)

@@ -1,7 +1,7 @@
 """What the mail path asks of the database. One method is one transaction."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ class ClaimedNotification:
     id: str
     epoch: int
     kind: str
-    user_id: str
+    user_id: str | None
     recipient_email: str
     recipient_name: str
     locale: str
@@ -48,6 +48,32 @@ class Clearance:
     rendered: Mapping[str, Any]
     idempotency_key: str
     attempt_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why nothing is sent, and until when: THROTTLED, QUOTA or CONFIG, the provider's own name for it, ISO 8601."""
+
+    reason: str
+    error: str | None
+    until_time: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEvent:
+    """What the provider tells of a mail. `state` and `suppression` are None where it changes nothing.
+
+    The mail is named by our own id or by the provider's; `address` is to be suppressed where `suppression` says why.
+    """
+
+    event_id: str
+    type: str
+    state: str | None = None
+    suppression: str | None = None
+    event_time: str | None = None
+    notification_id: str | None = None
+    provider_message_id: str | None = None
+    address: str | None = None
 
 
 class NotificationStore:
@@ -124,26 +150,125 @@ class NotificationStore:
         resumed: bool = await self._database.call("resume_deliveries")
         return resumed
 
+    async def get_pause(self) -> Pause | None:
+        """Return the pause that stands, None where deliveries go on."""
+        answer = await self._database.call("get_delivery_pause")
+        return Pause(answer["reason"], answer["error"], answer["until_time"]) if answer else None
+
     async def release(self, owner: str) -> int:
         """Give back all that `owner` holds, so that others can take it at once; return how many."""
         released: int = await self._database.call("release_notifications", p_owner=owner)
         return released
 
-    async def get_notification(self, notification_id: str) -> Mapping[str, Any]:
-        """Return one notification, without address and content. Raises NotFound NOTIFICATION_NOT_FOUND."""
-        answer = await self._database.call("get_notification", p_notification_id=notification_id)
-        notification: Mapping[str, Any] = answer["notification"]
-        return notification
+    async def send(
+        self, kind: str, payload: Mapping[str, Any], *, request_id: str | None = None, **parameters: Any
+    ) -> Mapping[str, Any]:
+        """Store a mail and return it; what the recipient does not want is stored as SUPPRESSED.
 
-    async def list_notifications(self, user_id: str, page_size: int, after: str | None = None) -> Mapping[str, Any]:
-        """Return {notifications, next_after}: a person's notifications, newest first, those following `after`.
+        `parameters` are those of `send_notification`: user_id or recipient_email, recipient_name, locale, time_zone,
+        send_time, expire_time, queue_limit. Raises NotFound PROFILE_NOT_FOUND, ResourceExhausted
+        NOTIFICATION_QUEUE_FULL, InvalidArgument REQUEST_ID_REUSED.
+        """
+        named = {f"p_{name}": value for name, value in parameters.items()}
+        answer = await self._database.call(
+            "send_notification", p_kind=kind, p_payload=payload, p_request_id=request_id, **named
+        )
+        return _notification(answer)
+
+    async def cancel(self, notification_id: str, request_id: str | None = None) -> Mapping[str, Any]:
+        """Call a mail off and return it: it will not be sent.
+
+        Raises NotFound NOTIFICATION_NOT_FOUND, and FailedPrecondition: NOTIFICATION_IN_FLIGHT where nobody can tell,
+        NOTIFICATION_STATE_INVALID where it is out or was given up.
+        """
+        return _notification(
+            await self._database.call("cancel_notification", p_notification_id=notification_id, p_request_id=request_id)
+        )
+
+    async def retry(self, notification_id: str, request_id: str | None = None) -> Mapping[str, Any]:
+        """Send a mail in DEAD or REVIEW again, rendered anew, and return it.
+
+        Raises NotFound NOTIFICATION_NOT_FOUND, FailedPrecondition NOTIFICATION_STATE_INVALID.
+        """
+        return _notification(
+            await self._database.call("retry_notification", p_notification_id=notification_id, p_request_id=request_id)
+        )
+
+    async def get_notification(self, notification_id: str, user_id: str | None = None) -> Mapping[str, Any]:
+        """Return one mail, without address and content; with `user_id`, only one to that person.
+
+        Raises NotFound NOTIFICATION_NOT_FOUND.
+        """
+        return _notification(
+            await self._database.call("get_notification", p_notification_id=notification_id, p_user_id=user_id)
+        )
+
+    async def list_notifications(
+        self,
+        user_id: str | None,
+        page_size: int,
+        after: str | None = None,
+        *,
+        states: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        match_id: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Return {notifications, next_after}: a person's mails or everyone's, newest first, those following `after`.
 
         Raises InvalidArgument PAGE_TOKEN_INVALID if `after` is not one of them.
         """
         page: Mapping[str, Any] = await self._database.call(
-            "list_notifications", p_user_id=user_id, p_page_size=page_size, p_after=after
+            "list_notifications",
+            p_user_id=user_id,
+            p_states=states,
+            p_kinds=kinds,
+            p_match_id=match_id,
+            p_page_size=page_size,
+            p_after=after,
         )
         return page
+
+    async def record_event(self, event: DeliveryEvent) -> Mapping[str, Any] | None:
+        """Take in what the provider tells, once, and return the mail it is about, None if it is none of ours.
+
+        Events may come more than once and in any order: the mail's state is the highest that any of them says.
+        """
+        named = {f"p_{name}": value for name, value in asdict(event).items()}
+        answer = await self._database.call("record_delivery_event", **named)
+        notification: Mapping[str, Any] | None = answer["notification"]
+        return notification
+
+    async def get_preferences(self, user_id: str) -> Mapping[str, Any]:
+        """Return a person's preferences, one for each kind. Raises NotFound PROFILE_NOT_FOUND."""
+        return _preferences(await self._database.call("get_notification_preferences", p_user_id=user_id))
+
+    async def update_preferences(
+        self, user_id: str, kinds: Sequence[Mapping[str, Any]], request_id: str | None = None
+    ) -> Mapping[str, Any]:
+        """Turn kinds, each {kind, enabled}, on or off and return all preferences. Raises NotFound PROFILE_NOT_FOUND."""
+        return _preferences(
+            await self._database.call(
+                "update_notification_preferences", p_user_id=user_id, p_kinds=kinds, p_request_id=request_id
+            )
+        )
+
+    async def unsubscribe(self, user_id: str, kind: str) -> None:
+        """Turn one kind off, whether or not the person has a profile. Repeating it changes nothing."""
+        await self._database.call("unsubscribe", p_user_id=user_id, p_kind=kind)
+
+    async def purge_events(self) -> None:
+        """Forget provider's events of more than 30 days ago, some at a time."""
+        await self._database.call("purge_delivery_events")
+
+
+def _notification(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    notification: Mapping[str, Any] = answer["notification"]
+    return notification
+
+
+def _preferences(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    preferences: Mapping[str, Any] = answer["preferences"]
+    return preferences
 
 
 def _claimed(row: Mapping[str, Any]) -> ClaimedNotification:

@@ -1,6 +1,7 @@
 """Decides. The edge, RateLimitService and Envoy's protocol all ask here."""
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import structlog
@@ -18,6 +19,7 @@ log = structlog.get_logger(__name__)
 JITTER = 0.1  # by which part at most a hint to come back is later than need be
 PASSES = Answer(1, UNLIMITED, 0, 0)
 BLOCKED = Answer(0, 0, -1, 0)
+ALLOWED = itemgetter(0)  # of an answer
 
 
 class Decision(NamedTuple):
@@ -58,7 +60,7 @@ class Limiter:
 
     def resolve(self, policy: str, subject: str, cost: int, caller: str) -> Ask:
         """Return what to ask for `cost` tokens of a subject when `caller` asks. Raises errors.NotFound."""
-        limit = self.policies.policy(policy).limit_for(subject, caller)
+        limit = self.policies.without_overrides.get(policy) or self.policies.policy(policy).limit_for(subject, caller)
         return Ask(limit.key_of(subject), limit, cost)
 
     async def spend(self, policy: str, subject: str, caller: str = "") -> None:
@@ -181,5 +183,7 @@ class Limiter:
 
 
 def _decision(asks: Sequence[Ask], answers: Sequence[Answer], *, degraded: bool) -> Decision:
-    allowed = all(answer.allowed or ask.limit.shadow for ask, answer in zip(asks, answers, strict=True))
+    allowed = all(map(ALLOWED, answers)) or all(
+        answer.allowed or ask.limit.shadow for ask, answer in zip(asks, answers, strict=True)
+    )
     return Decision(asks, answers, allowed, degraded)

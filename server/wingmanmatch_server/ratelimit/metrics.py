@@ -61,11 +61,11 @@ class RateLimitMetrics:
     def decided(self, asks: Sequence[Ask], answers: Sequence[Answer], suffix: str = "") -> None:
         """Note the answers to some asks; `suffix` says what else than Redis gave them."""
         tally: dict[tuple[Limit, bool, bool], int] = {}
-        for ask, answer in zip(asks, answers, strict=True):
-            kind = ask.limit, answer.allowed == 1, answer.remaining <= ask.limit.near
+        for (_, limit, _), (allowed, remaining, _, _) in zip(asks, answers, strict=True):
+            kind = limit, allowed == 1, remaining <= limit.near
             tally[kind] = tally.get(kind, 0) + 1
-        for (limit, allowed, near), count in tally.items():
-            self._count(limit, allowed, near, suffix, count)
+        for kind, count in tally.items():
+            self._count(*kind, suffix, count)
 
     def decided_one(self, ask: Ask, answer: Answer, suffix: str = "") -> None:
         """Note the answer to one ask."""

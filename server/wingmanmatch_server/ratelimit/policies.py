@@ -26,8 +26,8 @@ class Limit:
     """One kind of bucket. `interval` is the microseconds in which a token flows in.
 
     A capacity of 0 lets nothing pass and an interval of 0 everything; neither is `counted` in a bucket. `bucket` tells
-    the limit apart from the policy's others, and has no colon; `argument` is what the script is told; a bucket with
-    `near` tokens or less is nearly empty.
+    the limit apart from the policy's others, and has no colon; `argument` and a cost are what the script is told,
+    `single` for a cost of 1; a bucket with `near` tokens or less is nearly empty.
     """
 
     policy: str
@@ -37,6 +37,8 @@ class Limit:
     outage: Outage = Outage.LOCAL
     bucket: str = ""
     argument: str = field(init=False)
+    single: str = field(init=False)
+    suffix: str = field(init=False)  # of its keys
     counted: bool = field(init=False)
     near: int = field(init=False)
 
@@ -44,7 +46,9 @@ class Limit:
         object.__setattr__(self, "bucket", self.bucket or self.policy)
         object.__setattr__(self, "counted", self.capacity > 0 and self.interval > 0)
         object.__setattr__(self, "near", self.capacity // 5)
-        object.__setattr__(self, "argument", f"{self.interval}:{self.capacity}:{int(not self.shadow)}")
+        object.__setattr__(self, "argument", f"{self.interval}:{self.capacity}:{int(not self.shadow)}:")
+        object.__setattr__(self, "suffix", "}:" + self.bucket)
+        object.__setattr__(self, "single", f"{self.argument}1")
 
     @property
     def unlimited(self) -> bool:
@@ -55,7 +59,7 @@ class Limit:
         """Return the key of a subject's bucket. On a cluster all buckets of a subject share a slot."""
         if "}" in subject or "%" in subject:
             subject = subject.replace("%", "%25").replace("}", "%7D")
-        return f"rl:{{{subject}}}:{self.bucket}"
+        return "rl:{" + subject + self.suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,6 @@ class Policy:
 
     def limit_for(self, subject: str, caller: str) -> Limit:
         """Return the limit of a subject's bucket when `caller` asks."""
-        if not self.by_subject and not self.by_caller:
-            return self.limit
         return self.by_subject.get(subject) or self.by_caller.get(caller) or self.limit
 
     def keys_of(self, subject: str) -> list[str]:
@@ -93,6 +95,11 @@ class Policies:
     by_name: Mapping[str, Policy]
     version: str
     replicas: int = 1
+    without_overrides: Mapping[str, Limit] = field(init=False)  # of each policy that has one limit for all
+
+    def __post_init__(self) -> None:
+        plain = (each for each in self.by_name.values() if not each.by_subject and not each.by_caller)
+        object.__setattr__(self, "without_overrides", {each.name: each.limit for each in plain})
 
     def policy(self, name: str) -> Policy:
         """Return a policy. Raises errors.NotFound."""

@@ -57,7 +57,7 @@ class RateLimitService:
         """Fill a bucket."""
         decision = await self._limiter.reset(request.policy, request.subject, call.caller.name)
         response = rate_limit_service_pb2.ResetRateLimitResponse()
-        _write(response.result, request, decision.asks[0], decision.answers[0])
+        _write(response.result, request.subject, decision.asks[0].limit, decision.answers[0])
         return response
 
     async def refund_rate_limit(
@@ -114,14 +114,14 @@ class RateLimitService:
 
     def _asks(self, descriptors: Sequence[rate_limit_pb2.RateLimitDescriptor], call: Call) -> list[Ask]:
         asks: list[Ask] = []
-        policy_of, caller = self._limiter.policies.policy, call.caller.name
+        limits, caller = self._limiter.policies.without_overrides, call.caller.name
         for each in descriptors:
-            subject, cost = each.subject, each.cost
-            limit = policy_of(each.policy).limit_for(subject, caller)
+            name, subject, cost = each.policy, each.subject, each.cost
+            limit = limits.get(name) or self._limiter.policies.policy(name).limit_for(subject, caller)
             # No cost is told apart from a cost of 0 only where it matters: asking costs as much as reading.
             if cost == 0 and not each.HasField("cost"):
                 cost = 1
-            if cost > limit.capacity and limit.counted:
+            elif cost > limit.capacity and limit.counted:
                 raise _too_much(len(asks), limit)
             asks.append(Ask(limit.key_of(subject), limit, cost))
         return asks
@@ -157,31 +157,39 @@ def _too_much(place: int, limit: Limit) -> errors.InvalidArgument:
 
 
 def _fill(results: Any, descriptors: Sequence[rate_limit_pb2.RateLimitDescriptor], decision: Decision) -> None:
-    add = results.add
-    for descriptor, ask, answer in zip(descriptors, decision.asks, decision.answers, strict=True):
-        _write(add(), descriptor, ask, answer)
+    """Write one answer for each descriptor.
+
+    Those of one limit that allow are alike but for a few fields: they are copied from one message, in half the time.
+    """
+    append, like = results.append, {}
+    for descriptor, (_, limit, _), answer in zip(descriptors, decision.asks, decision.answers, strict=True):
+        allowed, remaining, _, reset = answer
+        if allowed != 1:
+            _write(results.add(), descriptor.subject, limit, answer)
+            continue
+        if limit not in like:
+            like[limit] = rate_limit_pb2.RateLimitResult(policy=limit.policy, limit=limit.capacity, allowed=True)
+        result = like[limit]
+        result.subject, result.remaining = descriptor.subject, remaining
+        duration = result.reset_after
+        duration.seconds, rest = divmod(reset, MICROSECONDS)
+        duration.nanos = rest * 1000
+        append(result)
 
 
-def _write(result: rate_limit_pb2.RateLimitResult, asked: Any, ask: Ask, answer: Answer) -> None:
-    """Write one answer; assignments, because a constructor's keywords cost several times as much."""
-    (allowed, remaining, retry, reset), limit = answer, ask.limit
-    result.policy = limit.policy
-    result.subject = asked.subject
-    result.limit = limit.capacity
-    result.remaining = remaining
+def _write(result: rate_limit_pb2.RateLimitResult, subject: str, limit: Limit, answer: Answer) -> None:
+    allowed, remaining, retry, reset = answer
+    result.policy, result.limit = limit.policy, limit.capacity
+    result.subject, result.remaining = subject, remaining
+    result.allowed, result.shadow_denied = bool(allowed or limit.shadow), bool(limit.shadow and not allowed)
     _write_duration(result.reset_after, reset)
-    if allowed or limit.shadow:
-        result.allowed = True
-        if not allowed:
-            result.shadow_denied = True
-    elif retry > 0:
+    if retry > 0 and not limit.shadow:
         _write_duration(result.retry_after, retry)
 
 
 def _write_duration(duration: Any, microseconds: int) -> None:
-    duration.seconds = microseconds // MICROSECONDS  # written even if 0, which makes the duration present
-    if rest := microseconds % MICROSECONDS:
-        duration.nanos = rest * 1000
+    duration.seconds, rest = divmod(microseconds, MICROSECONDS)  # written even if 0, which makes the duration present
+    duration.nanos = rest * 1000
 
 
 def _policy(policy: Policy) -> rate_limit_pb2.RateLimitPolicy:

@@ -102,8 +102,7 @@ class TokenBuckets:
 
     async def ask_one(self, ask: Ask) -> Answers:
         """Ask one bucket and charge it if it allows: `ask` for the case that most calls are, at half its cost."""
-        arguments = (*PLAIN, ask.limit.argument, ask.cost)
-        as_of, reply = await self._calls.submit(ScriptCall((ask.key,), arguments))
+        as_of, reply = await self._calls.submit(ScriptCall((ask.key,), (*PLAIN, _argument(ask))))
         _, malformed, allowed, remaining, retry, reset = reply
         if allowed == BROKEN:
             raise ScriptFailed(NO_BUCKET)
@@ -118,9 +117,8 @@ class TokenBuckets:
     async def _ask(
         self, asks: Sequence[Ask], mode: tuple[str, str], request: RequestId | None, memory: str = ""
     ) -> Answers:
-        keys, arguments = [ask.key for ask in asks], [*mode, request.fingerprint if request else ""]
-        for ask in asks:
-            arguments += ask.limit.argument, ask.cost  # type: ignore[arg-type]
+        keys = [ask.key for ask in asks]
+        arguments = [*mode, request.fingerprint if request else "", *map(_argument, asks)]
         if request:
             keys.append(memory)
         as_of, reply = await self._calls.submit(ScriptCall(keys, tuple(arguments)))
@@ -209,6 +207,11 @@ class TokenBuckets:
 def reused() -> errors.InvalidArgument:
     """Return the error of a request_id that came with something else before."""
     return errors.InvalidArgument((), "REQUEST_ID_REUSED", "the request_id was used for another request")
+
+
+def _argument(ask: Ask) -> str:
+    _, limit, cost = ask
+    return limit.single if cost == 1 else f"{limit.argument}{cost}"
 
 
 def _beside(asks: Sequence[Ask], request: RequestId | None) -> str:

@@ -24,7 +24,7 @@ from support.protos import methods, policy
 from wingmanmatch.options.v1 import options_pb2
 from wingmanmatch_server.bootstrap import SERVICES, Application
 from wingmanmatch_server.bootstrap.identity import open_identity
-from wingmanmatch_server.interceptors.chain import service_handler
+from wingmanmatch_server.interceptors.door import guarded_handler
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.health import Health
 
@@ -67,7 +67,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     edge = Edge()
     async with open_identity(Settings(_env_file=None, **SETTINGS)) as identity:
         interceptors = edge.replaced(identity)
-        handlers = [service_handler(service, None, interceptors) for service in SERVICES]
+        handlers = [guarded_handler(service, None, interceptors, identity) for service in SERVICES]
         async with channel_to(Application(handlers, Health(()), edge.registry)) as channel:
             yield channel
 
@@ -158,7 +158,7 @@ async def test_logs_name_callers_and_hold_no_credential() -> None:
     """The access log knows back ends by name and users as users; keys, tokens and ids are not in it."""
     edge = Edge()
     async with open_identity(Settings(_env_file=None, **SETTINGS)) as identity:
-        handler = service_handler(MATCHING, None, edge.replaced(identity))
+        handler = guarded_handler(MATCHING, None, edge.replaced(identity), identity)
         async with channel_to(Application([handler], Health(()), edge.registry)) as channel:
             for credential in (KEY, user_token(OWN), None, "garbage"):
                 await call(channel, MATCHING.methods_by_name["GetProfile"], credential)

@@ -7,7 +7,7 @@ from support.edge import MATCHING, Edge, channel_to, failure_of
 from wingmanmatch_server import errors
 from wingmanmatch_server.bootstrap import Application
 from wingmanmatch_server.bootstrap.identity import open_identity
-from wingmanmatch_server.interceptors.chain import service_handler
+from wingmanmatch_server.interceptors.door import guarded_handler
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.health import Health
 
@@ -29,7 +29,7 @@ async def test_guessing_is_throttled_by_address() -> None:
     """A bad credential costs its peer a token of auth_endpoint, a good one nothing, and an empty bucket says so."""
     edge, guesses = Edge(), TwoGuesses()
     async with open_identity(Settings(_env_file=None, **SETTINGS), guesses) as identity:
-        handler = service_handler(MATCHING, None, edge.replaced(identity))
+        handler = guarded_handler(MATCHING, None, edge.replaced(identity), identity)
         async with channel_to(Application([handler], Health(()), edge.registry)) as channel:
             call = channel.unary_unary(f"/{MATCHING.full_name}/GetProfile")
             credentials = ("wmk_wrong", KEY, None, "garbage")

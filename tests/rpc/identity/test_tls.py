@@ -13,7 +13,8 @@ from support.credentials import KEY, SETTINGS, bearer
 from support.edge import MATCHING, Edge, failure_of
 from wingmanmatch_server.bootstrap import Application
 from wingmanmatch_server.bootstrap.identity import open_identity
-from wingmanmatch_server.interceptors.chain import Call, service_handler
+from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.interceptors.door import guarded_handler
 from wingmanmatch_server.serving import credentials_of, listening
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.health import Health
@@ -76,7 +77,7 @@ async def serving(settings: Settings, notes: Notes) -> AsyncIterator[int]:
     edge = Edge()
     async with open_identity(settings) as identity:
         application = Application(
-            [service_handler(MATCHING, notes, edge.replaced(identity))], Health(()), edge.registry
+            [guarded_handler(MATCHING, notes, edge.replaced(identity), identity)], Health(()), edge.registry
         )
         async with listening(application, "localhost:0", credentials_of(settings)) as (_, port):
             yield port

@@ -44,6 +44,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The database did not answer; nothing was changed unless a retry with the same request_id says so."""
     ERROR_REASON_REDIS_UNAVAILABLE: _ErrorReason.ValueType  # 10
     """Redis did not answer."""
+    ERROR_REASON_EMAIL_UNAVAILABLE: _ErrorReason.ValueType  # 111
+    """Resend, which sends the mail, does not answer or refuses the account's mail."""
     ERROR_REASON_CIRCUIT_OPEN: _ErrorReason.ValueType  # 11
     """The circuit breaker named in `metadata.dependency` is open."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 12
@@ -166,6 +168,8 @@ ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 9
 """The database did not answer; nothing was changed unless a retry with the same request_id says so."""
 ERROR_REASON_REDIS_UNAVAILABLE: ErrorReason.ValueType  # 10
 """Redis did not answer."""
+ERROR_REASON_EMAIL_UNAVAILABLE: ErrorReason.ValueType  # 111
+"""Resend, which sends the mail, does not answer or refuses the account's mail."""
 ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 11
 """The circuit breaker named in `metadata.dependency` is open."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 12

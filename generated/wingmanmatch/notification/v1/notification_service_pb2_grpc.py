@@ -97,8 +97,9 @@ class NotificationServiceServicer:
     def SendNotification(self, request, context):
         """Stores a mail for sending.
 
-        What the recipient does not want, or cannot get, is stored as suppressed. Idempotent by `request_id`. Reasons:
-        PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, REQUEST_ID_REUSED.
+        What the recipient does not want, or cannot get, is stored as suppressed. The recipient, whether a person or an
+        address, is charged to the rate limit `email_send` whoever calls. Idempotent by `request_id`. Reasons:
+        PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,8 +24,9 @@ class NotificationServiceStub:
     SendNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.SendNotificationRequest, _notification_service_pb2.SendNotificationResponse]
     """Stores a mail for sending.
 
-    What the recipient does not want, or cannot get, is stored as suppressed. Idempotent by `request_id`. Reasons:
-    PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, REQUEST_ID_REUSED.
+    What the recipient does not want, or cannot get, is stored as suppressed. The recipient, whether a person or an
+    address, is charged to the rate limit `email_send` whoever calls. Idempotent by `request_id`. Reasons:
+    PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
     """
     PreviewNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.PreviewNotificationRequest, _notification_service_pb2.PreviewNotificationResponse]
     """Returns a mail as it would be sent, and sends nothing."""
@@ -76,8 +77,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_notification_service_pb2.SendNotificationResponse]:
         """Stores a mail for sending.
 
-        What the recipient does not want, or cannot get, is stored as suppressed. Idempotent by `request_id`. Reasons:
-        PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, REQUEST_ID_REUSED.
+        What the recipient does not want, or cannot get, is stored as suppressed. The recipient, whether a person or an
+        address, is charged to the rate limit `email_send` whoever calls. Idempotent by `request_id`. Reasons:
+        PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,220 @@
+"""NotificationService: translates between the wire and the store."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from wingmanmatch.notification.v1 import notification_pb2, notification_service_pb2
+from wingmanmatch_server import errors
+from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.notification.render import Recipient, Renderer
+from wingmanmatch_server.notification.store import NotificationStore
+from wingmanmatch_server.notification.webhook import Webhooks
+from wingmanmatch_server.paging import last_id_of, page_token
+from wingmanmatch_server.wire import timestamp
+
+DEFAULT_PAGE_SIZE = 20
+MAX_PAGE_SIZE = 100
+POLICY = "email_send"
+SAMPLE_ID = "00000000-0000-4000-8000-000000000000"
+KIND, STATE = "NOTIFICATION_KIND_", "NOTIFICATION_STATE_"
+TIMES = ("send_time", "create_time", "sent_time", "expire_time")
+
+
+class Limiter(Protocol):
+    """Keeps the buckets."""
+
+    async def spend(self, policy: str, subject: str, caller: str) -> None:
+        """Take one token. Raises errors.RateLimited."""
+
+
+class NotificationService:
+    """Each method is the RPC of its name; `notification_service.proto` has the contract."""
+
+    def __init__(
+        self,
+        store: NotificationStore,
+        renderer: Renderer,
+        time_zones: Collection[str],
+        *,
+        limiter: Limiter | None,
+        webhooks: Webhooks | None,
+        queue_limit: int,
+    ) -> None:
+        """Without a limiter recipients are not limited; without webhooks events are refused.
+
+        `queue_limit` is how many mails may be due and wait before more are refused.
+        """
+        self._store = store
+        self._renderer = renderer
+        self._time_zones = time_zones
+        self._limiter = limiter
+        self._webhooks = webhooks
+        self._queue_limit = queue_limit
+
+    async def send_notification(
+        self, request: notification_service_pb2.SendNotificationRequest, call: Call
+    ) -> notification_service_pb2.SendNotificationResponse:
+        """Store a mail for sending, at the recipient's expense."""
+        self._check_time_zone(request.time_zone)
+        if self._limiter is not None:
+            await self._limiter.spend(POLICY, _recipient(request), call.caller.name)
+        kind, payload = _content(request)
+        stored = await self._store.send(
+            kind,
+            payload,
+            user_id=request.user_id or None,
+            recipient_email=request.recipient_email or None,
+            recipient_name=request.recipient_name or None,
+            locale=request.locale or None,
+            time_zone=request.time_zone or None,
+            send_time=_iso(request.send_time) if request.HasField("send_time") else None,
+            # A reminder of what is over helps nobody.
+            expire_time=payload["scheduled_time"] if kind == "SESSION_REMINDER" else None,
+            queue_limit=self._queue_limit,
+            request_id=request.request_id or None,
+        )
+        return notification_service_pb2.SendNotificationResponse(notification=_notification(stored))
+
+    async def preview_notification(
+        self, request: notification_service_pb2.PreviewNotificationRequest, _call: Call
+    ) -> notification_service_pb2.PreviewNotificationResponse:
+        """Render a mail and send nothing."""
+        self._check_time_zone(request.time_zone)
+        kind, payload = _content(request)
+        recipient = Recipient(None, request.recipient_name, request.locale or "en")
+        payload["time_zone"] = request.time_zone or "UTC"
+        mail = self._renderer.render(SAMPLE_ID, kind, recipient, payload, None)
+        return notification_service_pb2.PreviewNotificationResponse(
+            subject=mail.subject, html=mail.html, text=mail.text
+        )
+
+    async def get_notification(
+        self, request: notification_service_pb2.GetNotificationRequest, _call: Call
+    ) -> notification_service_pb2.GetNotificationResponse:
+        """Return a mail."""
+        found = await self._store.get_notification(request.notification_id, request.user_id or None)
+        return notification_service_pb2.GetNotificationResponse(notification=_notification(found))
+
+    async def list_notifications(
+        self, request: notification_service_pb2.ListNotificationsRequest, _call: Call
+    ) -> notification_service_pb2.ListNotificationsResponse:
+        """List mails."""
+        states = [notification_pb2.NotificationState.Name(each)[len(STATE) :] for each in request.states]
+        kinds = [_kind_name(each) for each in request.kinds]
+        arguments = (request.user_id, states, kinds, request.match_id)
+        page = await self._store.list_notifications(
+            request.user_id or None,
+            min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
+            last_id_of(request.page_token, *arguments),
+            states=states or None,
+            kinds=kinds or None,
+            match_id=request.match_id or None,
+        )
+        return notification_service_pb2.ListNotificationsResponse(
+            notifications=[_notification(each) for each in page["notifications"]],
+            next_page_token=page_token(page["next_after"], *arguments),
+        )
+
+    async def cancel_notification(
+        self, request: notification_service_pb2.CancelNotificationRequest, _call: Call
+    ) -> notification_service_pb2.CancelNotificationResponse:
+        """Call a mail off."""
+        cancelled = await self._store.cancel(request.notification_id, request.request_id or None)
+        return notification_service_pb2.CancelNotificationResponse(notification=_notification(cancelled))
+
+    async def retry_notification(
+        self, request: notification_service_pb2.RetryNotificationRequest, _call: Call
+    ) -> notification_service_pb2.RetryNotificationResponse:
+        """Send a mail that was given up again."""
+        retried = await self._store.retry(request.notification_id, request.request_id or None)
+        return notification_service_pb2.RetryNotificationResponse(notification=_notification(retried))
+
+    async def get_preferences(
+        self, request: notification_service_pb2.GetPreferencesRequest, _call: Call
+    ) -> notification_service_pb2.GetPreferencesResponse:
+        """Return which mails a person wants."""
+        found = await self._store.get_preferences(request.user_id)
+        return notification_service_pb2.GetPreferencesResponse(preferences=_preferences(found))
+
+    async def update_preferences(
+        self, request: notification_service_pb2.UpdatePreferencesRequest, _call: Call
+    ) -> notification_service_pb2.UpdatePreferencesResponse:
+        """Change which mails a person wants."""
+        kinds = [{"kind": _kind_name(each.kind), "enabled": each.enabled} for each in request.kinds]
+        changed = await self._store.update_preferences(request.user_id, kinds, request.request_id or None)
+        return notification_service_pb2.UpdatePreferencesResponse(preferences=_preferences(changed))
+
+    async def record_delivery_event(
+        self, request: notification_service_pb2.RecordDeliveryEventRequest, _call: Call
+    ) -> notification_service_pb2.RecordDeliveryEventResponse:
+        """Take in what the provider tells of a mail."""
+        if self._webhooks is None:
+            message = "RESEND_WEBHOOK_SECRET is not set"
+            raise errors.FailedPrecondition("FEATURE_DISABLED", message, {"feature": "delivery_events"})
+        event = self._webhooks.read(request.svix_id, request.svix_timestamp, request.svix_signature, request.payload)
+        told = await self._store.record_event(event)
+        return notification_service_pb2.RecordDeliveryEventResponse(notification=_notification(told) if told else None)
+
+    def _check_time_zone(self, name: str) -> None:
+        if name and name not in self._time_zones:
+            violation = errors.FieldViolation("time_zone", "time_zone.unknown", "must be the name of an IANA time zone")
+            raise errors.InvalidArgument([violation])
+
+
+def _recipient(request: notification_service_pb2.SendNotificationRequest) -> str:
+    """Return whose bucket a mail is charged to; an address is written down by its hash only."""
+    if request.user_id:
+        return request.user_id.lower()
+    return "email:" + hashlib.sha256(request.recipient_email.strip().lower().encode()).hexdigest()[:32]
+
+
+def _content(request: Any) -> tuple[str, dict[str, Any]]:
+    """Return the kind of mail that a request names, and its payload: texts, and times in ISO 8601."""
+    name = request.WhichOneof("content")
+    payload = {
+        field.name: _iso(value) if isinstance(value, Timestamp) else value
+        for field, value in getattr(request, name).ListFields()
+    }
+    return name.upper(), payload
+
+
+def _iso(moment: Timestamp) -> str:
+    return moment.ToDatetime(UTC).isoformat()
+
+
+def _notification(row: Mapping[str, Any]) -> notification_pb2.Notification:
+    times = {name: datetime.fromisoformat(row[name]) if row[name] else None for name in TIMES}
+    return notification_pb2.Notification(
+        **{
+            **row,
+            **times,
+            "kind": f"{KIND}{row['kind']}",
+            "state": f"{STATE}{row['state']}",
+        }
+    )
+
+
+def _preferences(row: Mapping[str, Any]) -> notification_pb2.NotificationPreferences:
+    suppression = row["suppression"]
+    return notification_pb2.NotificationPreferences(
+        user_id=row["user_id"],
+        kinds=[
+            notification_pb2.KindPreference(kind=f"{KIND}{each['kind']}", enabled=each["enabled"])  # type: ignore[arg-type]
+            for each in row["kinds"]
+        ],
+        suppression=notification_pb2.Suppression(
+            cause=f"SUPPRESSION_CAUSE_{suppression['cause']}",  # type: ignore[arg-type]
+            create_time=timestamp(datetime.fromisoformat(suppression["create_time"])),
+        )
+        if suppression
+        else None,
+        update_time=timestamp(datetime.fromisoformat(row["update_time"])) if row["update_time"] else None,
+    )
+
+
+def _kind_name(kind: notification_pb2.NotificationKind.ValueType) -> str:
+    return notification_pb2.NotificationKind.Name(kind)[len(KIND) :]
