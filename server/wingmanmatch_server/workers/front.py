@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from yarl import URL
 
-from wingmanmatch_server.web import start_site
+from wingmanmatch_server.web import LARGEST_BODY, start_site
 from wingmanmatch_server.workers.metrics import LABEL, merge
 from wingmanmatch_server.workers.process import Worker
 
@@ -115,7 +115,7 @@ async def serve_front(listen: str, workers: Sequence[Worker], own: Collector) ->
     async with AsyncExitStack() as stack:
         sessions = [await stack.enter_async_context(_session_to(worker)) for worker in workers]
         front = Front(workers, sessions, own)
-        application = web.Application()
+        application = web.Application(client_max_size=LARGEST_BODY)
         application.router.add_get("/metrics", front.metrics)
         application.router.add_route("*", "/{path:.*}", front.hand_on)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)

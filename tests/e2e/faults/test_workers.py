@@ -6,6 +6,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +18,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.served import Served, refusal, served
 from wingmanmatch.system.v1 import system_service_pb2, system_service_pb2_grpc
+from wingmanmatch_server.notification.render import FIELDS
+from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 
+LINK_SECRET = "a secret of the test's own, long enough"
 METHOD = {"grpc_service": "wingmanmatch.system.v1.SystemService", "grpc_method": "GetStatus"}
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
     """A server of two workers."""
-    with served(tmp_path, WORKERS="2", DRAIN_DELAY="60", SHUTDOWN_GRACE="5") as server:
+    links = {"PUBLIC_URL": "http://127.0.0.1", "LINK_SECRET": LINK_SECRET}
+    with served(tmp_path, WORKERS="2", DRAIN_DELAY="60", SHUTDOWN_GRACE="5", **links) as server:
         yield server
 
 
@@ -68,13 +73,21 @@ def sample(server: Served, name: str, **labels: str) -> dict[str, float]:
 
 
 def test_metrics_of_all_workers_are_at_one_address(server: Served) -> None:
-    """Each worker's calls are told apart, and their sum is what was called; HTTP of other kinds reaches a worker."""
+    """Each worker's calls are told apart, and their sum is what was called."""
     first, second = addresses(server)
     for address in (first, first, first, second):
         call(address)
     handled = sample(server, "grpc_server_handled_total", grpc_code="OK", **METHOD)
     assert handled == {"0": 3, "1": 1}
     assert sample(server, "wingmanmatch_worker_up") == {"0": 1, "1": 1}
+
+
+def test_http_reaches_every_worker(server: Served) -> None:
+    """What a single process serves by HTTP is served by whichever worker's turn it is, and so are its errors."""
+    link = UnsubscribeLinks(server.metrics.removesuffix("/metrics"), LINK_SECRET, list(FIELDS))
+    for _ in range(4):
+        with urllib.request.urlopen(link.url(str(uuid.uuid4()), next(iter(FIELDS))), timeout=10) as answer:
+            assert b"Fewer mails?" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(server.metrics.replace("/metrics", "/unknown"), timeout=10)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
-from wingmanmatch_server.web import start_site
+from wingmanmatch_server.web import LARGEST_BODY, start_site
 from wingmanmatch_server.workers.assignment import Assignment
 from wingmanmatch_server.workers.front import serve_front
 from wingmanmatch_server.workers.process import Worker
@@ -109,8 +109,11 @@ async def test_nobody_is_there(folder: Path) -> None:
 
 
 async def test_large_body_is_refused(folder: Path) -> None:
-    """A body above a mebibyte reaches no worker."""
+    """A body larger than any worker would take reaches none."""
     inside = Inside(0, folder)
-    async with front_of(inside) as session, session.post("/webhooks/resend", data=io.BytesIO(bytes(2 << 20))) as answer:
+    async with (
+        front_of(inside) as session,
+        session.post("/webhooks/resend", data=io.BytesIO(bytes(LARGEST_BODY + 1))) as answer,
+    ):
         assert answer.status == 413
     assert inside.requests == []
