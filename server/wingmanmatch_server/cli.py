@@ -42,6 +42,14 @@ def serve() -> None:
         run(settings, engines, started)
 
 
+@app.command(hidden=True)
+def worker() -> None:
+    """Serve as one of the processes that `serve` starts where WORKERS says more than one."""
+    from wingmanmatch_server.running import run_worker  # noqa: PLC0415
+
+    run_worker(_settings())
+
+
 @app.command()
 def demo(
     target: Annotated[str, typer.Option(help="The server, HOST:PORT.", envvar="GRPC_LISTEN")] = "127.0.0.1:50051",
@@ -183,7 +191,9 @@ def _settings() -> Settings:
 def _engines(settings: Settings, *, valkey: bool = True) -> Iterator[EmbeddedEngines]:
     """Start the engines that the settings do not replace; end with a sentence where that is not possible."""
     postgres = settings.database_url is None and not settings.by_rest
-    engines = EmbeddedEngines(settings.data_dir, postgres=postgres, valkey=valkey and settings.redis_url is None)
+    engines = EmbeddedEngines(
+        settings.data_dir, postgres=postgres, valkey=valkey and settings.redis_url is None, users=settings.workers
+    )
     try:
         engines.start()
         yield engines

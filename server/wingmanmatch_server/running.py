@@ -3,6 +3,8 @@
 import asyncio
 import sys
 import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import asyncpg
 import typer
@@ -18,31 +20,66 @@ from wingmanmatch_server.ratelimit.policy_file import PolicyFileError
 from wingmanmatch_server.serving import AddressInUse, serve
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.telemetry.logs import configure_logs
+from wingmanmatch_server.workers.assignment import Assignment, read_assignment, stop_with_supervisor, tell_ready
+from wingmanmatch_server.workers.process import WorkerFailed
+from wingmanmatch_server.workers.supervisor import supervise
+
+# Why a server cannot begin; the text is for people.
+EXPECTED = (
+    AddressInUse,
+    ApiKeyError,
+    CertificateError,
+    MigrationError,
+    PolicyFileError,
+    WorkerFailed,
+    errors.Unavailable,
+)
 
 
 def run(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
     """Serve until stopped. Ends the process with a sentence if that cannot begin. `started` is monotonic seconds."""
     configure_logs(settings.log_format, sys.stderr.buffer)
     engines.wait()
+    _run(_serve(settings, engines, started))
+
+
+def run_worker(settings: Settings) -> None:
+    """Serve as one of a supervisor's workers, which says where by standard input, until it says stop or is gone."""
+    configure_logs(settings.log_format, sys.stderr.buffer)
+    assignment = read_assignment()
+    listens = {"grpc_listen": assignment.grpc_listen, "http_listen": assignment.http_listen}
+    _run(_work(settings.model_copy(update=listens), assignment))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, engines, started))
-    except (AddressInUse, ApiKeyError, CertificateError, MigrationError, PolicyFileError, errors.Unavailable) as error:
+            runner.run(work)
+    except EXPECTED as error:
         sys.exit(f"wingmanmatch {__version__}: {error}")
     except (asyncpg.PostgresError, OSError) as error:
         sys.exit(f"wingmanmatch {__version__}: DATABASE_URL cannot be used: {type(error).__name__}")
 
 
-async def _run(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
+async def _serve(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
     database_url = _database_url(settings, engines)
     applied = await _migrate(settings, database_url)
 
-    def announce(grpc_address: str, http_address: str) -> None:
+    def announce(grpc_addresses: Sequence[str], http_address: str) -> None:
         seconds = time.monotonic() - started
-        typer.echo(banner(settings, engines, applied, grpc_address, http_address, seconds))
+        typer.echo(banner(settings, engines, applied, grpc_addresses, http_address, seconds))
 
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else engines.redis_url
-    await serve(settings, database_url, redis_url, announce)
+    if settings.workers == 1:
+        await serve(settings, database_url, redis_url, lambda grpc, http: announce([grpc], http))
+    elif not await supervise(settings, database_url, redis_url, announce):
+        sys.exit(1)
+
+
+async def _work(settings: Settings, assignment: Assignment) -> None:
+    stop_with_supervisor()
+    urls = (assignment.database_url, assignment.redis_url)
+    await serve(settings, *urls, lambda grpc_address, _http: tell_ready(grpc_address))
 
 
 def _database_url(settings: Settings, engines: EmbeddedEngines) -> str | None:
@@ -71,7 +108,7 @@ def banner(
     settings: Settings,
     engines: EmbeddedEngines,
     applied: list[Migration],
-    grpc_address: str,
+    grpc_addresses: Sequence[str],
     http_address: str,
     seconds: float,
 ) -> str:
@@ -81,18 +118,19 @@ def banner(
     migrated = f", {len(applied)} migrations applied" if applied else ""
     postgres = _place_of_postgres(settings, engines)
     valkey = f"{versions['Valkey']} in {data / 'valkey'}" if not settings.redis_url else "REDIS_URL"
+    listed = "\n              ".join(grpc_addresses)
     return "\n".join(
         (
             f"WingmanMatch {__version__}, {settings.environment.value}, ready in {seconds:.1f} s",
             "",
-            f"  gRPC        {grpc_address}",
+            f"  gRPC        {listed}",
             f"  metrics     http://{http_address}/metrics",
             f"  PostgreSQL  {postgres}{migrated}",
             f"  Valkey      {valkey}",
             f"  mail        {data / 'outbox'}",
             "",
             "Next, in another terminal:",
-            f"  grpcurl -plaintext {grpc_address} list",
+            f"  grpcurl -plaintext {grpc_addresses[0]} list",
             f"  {sys.argv[0]} demo",
             "",
             "Ctrl-C stops everything.",

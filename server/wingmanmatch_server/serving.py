@@ -1,10 +1,12 @@
 """Binding, signals and the way a server stops."""
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -18,6 +20,10 @@ CHANNEL_OPTIONS = (
     # Two servers would share one port silently, and connections could not be drained.
     ("grpc.so_reuseport", 0),
 )
+MAX_CONNECTION_AGE = 600.0  # seconds
+CONNECTION_AGE_GRACE = 30.0  # for calls on a connection past its age: the longest default deadline of any method
+CLEANUP = 5.0  # seconds that cancelled handlers have to end
+LAST_RESORT = 30.0  # seconds after drain and grace by which closing everything must have ended
 
 
 # Takes the address of gRPC and that of HTTP, each HOST:PORT.
@@ -38,29 +44,63 @@ async def serve(settings: Settings, database_url: str | None, redis_url: str, an
     balancers turn away in time. SIGINT, a person's Ctrl-C, does not wait for them. A second signal ends all waiting.
     Raises AddressInUse and errors.Unavailable.
     """
-    signals = _signals()
+    signals = stop_signals()
     async with (
         open_application(settings, database_url, redis_url, sys.stderr.buffer) as application,
         _web(settings, application) as http_port,
-        listening(application, settings.grpc_listen, credentials_of(settings)) as (server, grpc_port),
+        listening(
+            application,
+            settings.grpc_listen,
+            credentials_of(settings),
+            max_connection_age=settings.max_connection_age,
+        ) as (server, grpc_port),
     ):
-        announce(_with_port(settings.grpc_listen, grpc_port), _with_port(settings.http_listen, http_port))
+        announce(with_port(settings.grpc_listen, grpc_port), with_port(settings.http_listen, http_port))
         received = await signals.get()
+        end_within(longest_stop(settings))
         application.drain()
         if received == signal.SIGTERM:
-            await _first(signals.get(), asyncio.sleep(settings.drain_delay))
-        await _first(signals.get(), server.stop(settings.shutdown_grace))
+            await first(signals.get(), asyncio.sleep(settings.drain_delay))
+        await first(signals.get(), server.stop(settings.shutdown_grace))
+
+
+def longest_stop(settings: Settings) -> float:
+    """Return the seconds after a signal by which the process has ended, in good order or not."""
+    return settings.drain_delay + settings.shutdown_grace + LAST_RESORT
+
+
+def end_within(seconds: float) -> None:
+    """End the process with status 1 after so many seconds, whatever it waits for: its event loop may be blocked."""
+
+    def end() -> None:
+        sys.stderr.write(f"wingmanmatch: not stopped after {seconds:g} s, ended by force\n")
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 @asynccontextmanager
 async def listening(
-    application: Application, address: str, credentials: grpc.ServerCredentials | None = None
+    application: Application,
+    address: str,
+    credentials: grpc.ServerCredentials | None = None,
+    *,
+    max_connection_age: float = MAX_CONNECTION_AGE,
 ) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
     """Start a gRPC server on `address`, with TLS if there are credentials, and yield it with its port.
 
+    A connection older than `max_connection_age` seconds is told to go, so that clients spread over new replicas. At
+    the end all calls are cancelled, and their handlers have ended or had `CLEANUP` seconds for it.
+
     Raises AddressInUse.
     """
-    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    aging = (
+        ("grpc.max_connection_age_ms", round(max_connection_age * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(CONNECTION_AGE_GRACE * 1000)),
+    )
+    server = grpc.aio.server(options=(*CHANNEL_OPTIONS, *aging))
     server.add_generic_rpc_handlers(tuple(application.handlers))
     try:
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
@@ -71,6 +111,9 @@ async def listening(
         yield server, port
     finally:
         await server.stop(0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLEANUP):
+                await application.in_flight.idle()
 
 
 def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:
@@ -83,19 +126,22 @@ def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:
 
 @asynccontextmanager
 async def _web(settings: Settings, application: Application) -> AsyncIterator[int]:
-    try:
-        async with serve_web(settings.http_listen, application.registry, application.routes) as port:
-            yield port
-    except OSError:
-        raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None
+    async with AsyncExitStack() as stack:
+        try:
+            port = await stack.enter_async_context(
+                serve_web(settings.http_listen, application.registry, application.routes)
+            )
+        except OSError:
+            raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None
+        yield port
 
 
-def _with_port(address: str, port: int) -> str:
+def with_port(address: str, port: int) -> str:
     """Return the address with the port that it got, for one that left the choice to the system by port 0."""
     return f"{address.rpartition(':')[0]}:{port}"
 
 
-def _signals() -> "asyncio.Queue[int]":
+def stop_signals() -> "asyncio.Queue[int]":
     """Return a queue of the stop signals that arrive from now on."""
     received: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -104,7 +150,7 @@ def _signals() -> "asyncio.Queue[int]":
     return received
 
 
-async def _first(*awaitables: Coroutine[Any, Any, object]) -> None:
+async def first(*awaitables: Coroutine[Any, Any, object]) -> None:
     """Wait for the first of `awaitables` and cancel the others."""
     tasks = [asyncio.create_task(awaitable) for awaitable in awaitables]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

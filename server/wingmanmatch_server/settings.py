@@ -106,6 +106,18 @@ class Settings(BaseSettings):
         description="Signs the links in mails: 32 characters or more. In development one is made and kept; needed in "
         "production beside PUBLIC_URL.",
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that serve, one a core: on the port of GRPC_LISTEN and those that follow it.",
+    )
+    max_connection_age: float = Field(
+        600.0,
+        ge=1,
+        le=86400,
+        description="Seconds after which a client's connection is told to go, so that clients find new replicas.",
+    )
 
     database_url: SecretStr | None = Field(
         None, description="Instead of the embedded PostgreSQL: any PostgreSQL from 15 to 18, such as Supabase's."
@@ -170,6 +182,14 @@ class Settings(BaseSettings):
                 "must be a loopback address: no credential is configured by which to tell callers apart; "
                 "run `wingmanmatch keys create NAME` and set API_KEYS to what it prints"
             )
+        return value
+
+    @field_validator("workers")
+    @classmethod
+    def _have_ports(cls, value: int, info: ValidationInfo) -> int:
+        first = int(info.data.get("grpc_listen", ":0").rpartition(":")[2])
+        if first + value - 1 > MAX_PORT:
+            raise ValueError(f"need as many ports from that of GRPC_LISTEN on, at most {MAX_PORT}")
         return value
 
     @field_validator("api_keys")

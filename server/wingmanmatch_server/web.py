@@ -14,7 +14,10 @@ LARGEST_BODY = 256 * 1024  # bytes; a larger one is answered 413
 async def serve_web(
     listen: str, registry: CollectorRegistry, routes: Sequence[web.RouteDef] = ()
 ) -> AsyncIterator[int]:
-    """Serve `GET /metrics` and `routes` on `listen` and yield the port. Raises OSError if the address is taken."""
+    """Serve `GET /metrics` and `routes` on `listen` and yield the port. Raises OSError if the address is taken.
+
+    `listen` is HOST:PORT, or `unix:` and the path of a socket, whose port is 0.
+    """
     application = web.Application(client_max_size=LARGEST_BODY)
 
     async def metrics(request: web.Request) -> web.Response:
@@ -26,8 +29,17 @@ async def serve_web(
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        host, _, port = listen.rpartition(":")
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-        yield runner.addresses[0][1]
+        yield await start_site(runner, listen)
     finally:
         await runner.cleanup()
+
+
+async def start_site(runner: web.BaseRunner, listen: str) -> int:
+    """Let `runner` answer at `listen`, as `serve_web` takes it, and return the port."""
+    host, _, place = listen.rpartition(":")
+    if host == "unix":
+        await web.UnixSite(runner, place).start()
+        return 0
+    await web.TCPSite(runner, host.strip("[]"), int(place)).start()
+    port: int = runner.addresses[0][1]
+    return port

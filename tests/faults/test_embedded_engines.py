@@ -207,6 +207,25 @@ def test_socket_folder_of_a_killed_parent_is_removed(new_folder: Path) -> None:
             assert not left.exists()
 
 
+def test_start_beside_threads_that_hold_locks(folder: Path) -> None:
+    """Engines start while gRPC's threads run, in a process where code between fork and exec would wait for ever."""
+    code = (
+        "import asyncio, pathlib, sys, grpc\n"
+        "from wingmanmatch_server.drivers.embedded import EmbeddedEngines\n"
+        "async def main():\n"
+        "    server = grpc.aio.server()\n"
+        "    port = server.add_insecure_port('127.0.0.1:0')\n"
+        "    await server.start()\n"
+        "    async with grpc.aio.insecure_channel(f'127.0.0.1:{port}') as channel:\n"
+        "        await channel.channel_ready()\n"
+        "        with EmbeddedEngines(pathlib.Path(sys.argv[1])) as engines: engines.wait()\n"
+        "    await server.stop(0)\n"
+        "asyncio.run(main())\n"
+    )
+    completed = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=60)
+    assert (completed.returncode, completed.stderr) == (0, "")
+
+
 def test_stopped_engine_is_killed_in_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that does not react is killed when the time for a good end is over."""
     monkeypatch.setattr("wingmanmatch_server.drivers.embedded._STOP_TIMEOUT", 0.2)

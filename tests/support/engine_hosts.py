@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, _say_interrupted)
     if arguments.user:
         _become(arguments.user)
+        # Ours may lie below folders that are closed to that user.
+        sys.executable = shutil.which("python3", path=os.defpath) or sys.executable
     if arguments.untied:
         sys.platform = "darwin"
     _run(arguments.folder, only_start=arguments.only_start)

@@ -15,6 +15,7 @@ class RedisProxy:
         self.sent = bytearray()
         self.reply_delay = 0.0
         self.replies_lost = False
+        self.lost = 0
         self._upstream = upstream
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -50,7 +51,9 @@ class RedisProxy:
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             await asyncio.sleep(self.reply_delay)
-            if not self.replies_lost:
+            if self.replies_lost:
+                self.lost += 1
+            else:
                 writer.write(data)
         writer.close()
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 BIN = Path(sys.executable).parent
 STARTED = "Ctrl-C stops everything."
@@ -33,32 +34,35 @@ class Served:
         return self.process.wait(30)
 
 
-def command(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    """Start the command in an environment that holds no settings but those given."""
+def command(*arguments: str, log: int | IO[str] = subprocess.PIPE, **environment: str) -> "subprocess.Popen[str]":
+    """Start the command in an environment that holds no settings but those given, its standard error going to `log`."""
     inherited = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR") if name in os.environ}
     return subprocess.Popen(
         [BIN / "wingmanmatch", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=log,
         text=True,
         env=inherited | environment,
         start_new_session=True,
     )
 
 
-def start(data_dir: Path, **environment: str) -> Served:
-    """Start a server on ports that are free and return it once it answers; fail with what it said if it ends."""
+def start(data_dir: Path, *, log: int | IO[str] = subprocess.PIPE, **environment: str) -> Served:
+    """Start a server on ports that are free and return it once it answers; fail with what it said if it ends.
+
+    One that will log much needs a file for `log`: nobody reads the pipe.
+    """
     ports = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0", "DATA_DIR": str(data_dir)}
-    process = command("serve", **ports | environment)
+    process = command("serve", log=log, **ports | environment)
     assert process.stdout
-    assert process.stderr
     lines = []
     for line in process.stdout:
         lines.append(line)
         if STARTED in line:
             return Served(process, "".join(lines))
-    raise AssertionError("".join(lines) + process.stderr.read())
+    process.wait()
+    raise AssertionError("".join(lines) + (process.stderr.read() if process.stderr else ""))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Session stores on a real server, and a way to let time pass for what they hold."""
 
+import random
 import secrets
 import time
 from datetime import timedelta
@@ -8,6 +9,7 @@ from typing import Any
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.resilience.breaker import Breaker, Limits
+from wingmanmatch_server.resilience.retry import Retry, RetryLimits
 from wingmanmatch_server.session.store import Session, SessionStore
 
 HOUR = timedelta(hours=1)
@@ -17,7 +19,8 @@ MAX_AGE = timedelta(days=30)
 def create_store(redis: RedisServer, max_age: timedelta = MAX_AGE) -> SessionStore:
     """Return a store as the server makes it."""
     breaker = Breaker("redis", Limits(3, 30.0), time.monotonic)
-    return SessionStore(redis, breaker, max_age=max_age, random_bytes=secrets.token_bytes)
+    retry = Retry(RetryLimits(attempts=2, base=0.5), breaker, time.monotonic, random.random)
+    return SessionStore(redis, breaker, retry, max_age=max_age, random_bytes=secrets.token_bytes)
 
 
 async def session_of(store: SessionStore, token: str) -> Session | None:

@@ -1,7 +1,6 @@
 """A Valkey of a test's own, to be killed and stopped.
 
-Its program is started as it is. `EmbeddedEngines` runs code between fork and exec, which can hang in a process in which
-other tests have set gRPC's threads going.
+Its program is started as it is, without the folder, the locks and the account of `EmbeddedEngines`.
 """
 
 import os

@@ -13,7 +13,7 @@ import time
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import BinaryIO
@@ -36,7 +36,12 @@ from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.identity import open_identity
 from wingmanmatch_server.bootstrap.mail import make_mail, make_notification_service, open_dispatching
 from wingmanmatch_server.bootstrap.redis_areas import make_session_store, open_rate_limits
-from wingmanmatch_server.bootstrap.status import make_breakers, make_dependencies, make_system_service
+from wingmanmatch_server.bootstrap.status import (
+    make_breakers,
+    make_dependencies,
+    make_retries,
+    make_system_service,
+)
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
 from wingmanmatch_server.drivers.postgres import open_postgres
@@ -49,6 +54,7 @@ from wingmanmatch_server.interceptors.deadline import Deadline
 from wingmanmatch_server.interceptors.door import guarded_handler
 from wingmanmatch_server.interceptors.errors import Errors
 from wingmanmatch_server.interceptors.identity import Identity
+from wingmanmatch_server.interceptors.in_flight import InFlight
 from wingmanmatch_server.interceptors.observe import Observe
 from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.interceptors.throttle import Throttle
@@ -100,6 +106,7 @@ class Application:
     health: health.Health
     registry: CollectorRegistry
     drains: Sequence[Callable[[], None]] = ()
+    in_flight: InFlight = field(default_factory=InFlight)
     routes: Sequence[web.RouteDef] = ()  # of HTTP_LISTEN
 
     def drain(self) -> None:
@@ -126,9 +133,11 @@ async def open_application(
         stack.callback(access_log.flush)
 
         followers: list[Callable[[], None]] = []
-        breakers = make_breakers(CircuitMetrics(registry), followers)
+        circuits = CircuitMetrics(registry)
+        breakers = make_breakers(circuits, followers)
+        retries = make_retries(breakers, circuits.retried)
         unguarded = await stack.enter_async_context(open_database(settings, database_url))
-        database = GuardedDatabase(unguarded, breakers["database"])
+        database = GuardedDatabase(unguarded, breakers["database"], retries["database"])
         redis = await stack.enter_async_context(open_redis(redis_url, seconds=settings.redis_timeout))
         matching = MatchingStore(database, max_daily_matches=settings.max_daily_matches)
         watch = MatchWatch(matching, database.follow)
@@ -139,7 +148,7 @@ async def open_application(
             open_rate_limits(settings, redis, breakers["redis"], registry, policies)
         )
 
-        sessions = make_session_store(settings, redis, breakers["redis"])
+        sessions = make_session_store(settings, redis, breakers["redis"], retries["redis"])
         # What is stored about people outside the database: how it is erased, and how it is exported.
         erasers: dict[str, Eraser] = {"sessions": sessions.delete_of_user, "rate_limits": limiter.forget}
         sources: dict[str, Source] = {"SESSION": partial(export_sessions, sessions)}
@@ -181,14 +190,17 @@ async def open_application(
             "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),
         }
+        in_flight, rpc_metrics = InFlight(), RpcMetrics(registry)
+        rpc_metrics.in_flight(lambda: in_flight.count)
         identity = await stack.enter_async_context(open_identity(settings, charged))
-        interceptors = make_interceptors(
-            RpcMetrics(registry),
+        edge = make_interceptors(
+            rpc_metrics,
             access_log,
             identity,
             Throttle(charged, peer_address_behind(settings.proxy_networks)),
             Circuit({number: breakers[name] for number, name in NAMES.items() if name in breakers}),
         )
+        interceptors = [in_flight, *edge]
         yield Application(
             handlers=[
                 *(
@@ -201,6 +213,7 @@ async def open_application(
             health=process,
             registry=registry,
             drains=[watch.drain],
+            in_flight=in_flight,
             routes=notification_routes(mail.store, mail.webhooks, mail.links),
         )
 

@@ -19,6 +19,7 @@ from wingmanmatch_server.ratelimit.metrics import RateLimitMetrics
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.ratelimit.token_bucket import TokenBuckets
 from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.resilience.retry import Retry
 from wingmanmatch_server.session.store import SessionStore
 from wingmanmatch_server.settings import Settings
 
@@ -51,7 +52,7 @@ async def open_rate_limits(
         yield limiter
 
 
-def make_session_store(settings: Settings, redis: RedisServer, breaker: Breaker) -> SessionStore:
+def make_session_store(settings: Settings, redis: RedisServer, breaker: Breaker, retry: Retry) -> SessionStore:
     """Return what keeps user sessions."""
     max_age = timedelta(days=settings.session_max_age_days)
-    return SessionStore(redis, breaker, max_age=max_age, random_bytes=secrets.token_bytes)
+    return SessionStore(redis, breaker, retry, max_age=max_age, random_bytes=secrets.token_bytes)

@@ -1,5 +1,6 @@
 """Joins what watches over dependencies, and what reports on them."""
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.resilience.breaker import Breaker, Limits, State
+from wingmanmatch_server.resilience.retry import Retry, RetryLimits
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.dependencies import Dependencies, Dependency
 from wingmanmatch_server.system.service import Process, SystemService
@@ -24,6 +26,7 @@ log = structlog.get_logger(__name__)
 DATABASE_LIMITS = Limits(failure_threshold=5, recovery=60.0)
 REDIS_LIMITS = Limits(failure_threshold=3, recovery=30.0)
 EMAIL_LIMITS = Limits(failure_threshold=3, recovery=120.0, probe_lease=20.0)
+RETRY_LIMITS = {"database": RetryLimits(attempts=3, base=1.0), "redis": RetryLimits(attempts=2, base=0.5)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,14 @@ def make_breakers(metrics: CircuitMetrics, followers: Sequence[Callable[[], None
 
     limits = {"database": DATABASE_LIMITS, "redis": REDIS_LIMITS, "email": EMAIL_LIMITS}
     return {name: Breaker(name, each, time.monotonic, tell) for name, each in limits.items()}
+
+
+def make_retries(breakers: Mapping[str, Breaker], on_retry: Callable[[str], object]) -> dict[str, Retry]:
+    """Return what retries the calls of each dependency that has limits for it, by name."""
+    return {
+        name: Retry(limits, breakers[name], time.monotonic, random.random, on_retry=on_retry)
+        for name, limits in RETRY_LIMITS.items()
+    }
 
 
 def make_dependencies(database: Database, redis: RedisServer, email: Dependency, *, by_rest: bool) -> Dependencies:

@@ -75,9 +75,11 @@ class EmbeddedEngines:
     process on Linux, `start` and `wait` raise RuntimeError outside the main thread.
     """
 
-    def __init__(self, data_directory: Path, *, postgres: bool = True, valkey: bool = True) -> None:
+    def __init__(self, data_directory: Path, *, postgres: bool = True, valkey: bool = True, users: int = 1) -> None:
+        """`users` is how many processes will use PostgreSQL, each with connections of its own."""
         self._folder = data_directory.absolute()
         self._wanted = {"postgres": postgres, "valkey": valkey}
+        self._users = users
         self._lock: int | None = None
         self._engines: list[Engine] = []
 
@@ -158,7 +160,7 @@ class EmbeddedEngines:
         (self._folder / "log").mkdir(mode=0o700, exist_ok=True)
         home = Home(self._folder, self._socket_folder(account), account)
         if "postgres" in programs:
-            self._engines.append(Postgres(home, programs["postgres"].parent))
+            self._engines.append(Postgres(home, programs["postgres"].parent, users=self._users))
         if "valkey" in programs:
             self._engines.append(Valkey(home, programs["valkey"]))
         for engine in self._engines:

@@ -15,13 +15,14 @@ from wingmanmatch_server.drivers.embedded_process import Engine, Home, own_folde
 DATABASE = "wingmanmatch"
 SUPERUSER = "postgres"
 SOCKET_NAME = ".s.PGSQL.5432"
+LEAST_CONNECTIONS = 100
+CONNECTIONS_OF_A_USER = 25  # what one process of the server opens at most, and a few to look at it
 
 _SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
     "unix_socket_permissions": "0700",
     "shared_buffers": "128MB",
-    "max_connections": "100",
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -37,8 +38,10 @@ class Postgres(Engine):
     name = "postgres"
     shutdown_signal = signal.SIGINT
 
-    def __init__(self, home: Home, programs: Path) -> None:
+    def __init__(self, home: Home, programs: Path, *, users: int = 1) -> None:
+        """`users` is how many processes of the server there will be."""
         super().__init__(home)
+        self._max_connections = max(LEAST_CONNECTIONS, users * CONNECTIONS_OF_A_USER)
         self._programs = programs
         self._data = home.folder / "postgres"
         self._unfinished = home.folder / "postgres.unfinished"
@@ -91,7 +94,11 @@ class Postgres(Engine):
     def _serve(self) -> subprocess.Popen[bytes]:
         # A list of folders: quoted, whatever the path holds is part of it.
         sockets = '"' + str(self.home.sockets).replace('"', '""') + '"'
-        settings = {**_SETTINGS, "unix_socket_directories": sockets}
+        settings = {
+            **_SETTINGS,
+            "max_connections": str(self._max_connections),
+            "unix_socket_directories": sockets,
+        }
         options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         return self.spawn(self._programs / "postgres", "-D", self._data, *options)
 

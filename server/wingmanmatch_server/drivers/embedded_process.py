@@ -1,6 +1,5 @@
 """A server program as a child process: tied to us, under a suitable account, never twice on one folder."""
 
-import ctypes
 import fcntl
 import os
 import pwd
@@ -18,13 +17,8 @@ from typing import IO, ClassVar
 
 _LOG_LINES = 8
 
-# From <linux/prctl.h> and <linux/capability.h>.
-_PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
-_PR_CAP_AMBIENT = 47
-_PR_CAP_AMBIENT_RAISE = 2
-_CAPABILITY_VERSION_3 = 0x20080522
-_CAP_DAC_READ_SEARCH = 2
+_CAP_DAC_READ_SEARCH = 2  # from <linux/capability.h>
+_LAUNCH = Path(__file__).with_name("embedded_launch.py")
 
 
 class EngineError(Exception):
@@ -213,7 +207,7 @@ class Engine(ABC):
         try:
             with self.log.open("ab") as log:
                 return subprocess.Popen(  # noqa: S603 - programs of the wheels, arguments of ours
-                    arguments,
+                    [*_launcher(self.home.account, self.shutdown_signal), *arguments],
                     stdin=stdin,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -222,10 +216,8 @@ class Engine(ABC):
                     env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
                     start_new_session=True,
                     pass_fds=() if self._lock is None else (self._lock,),
-                    # Only prctl and capset can tie the child to us; `start` runs before there are other threads.
-                    preexec_fn=_settle(self.home.account, self.shutdown_signal),  # noqa: PLW1509
                 )
-        except (OSError, subprocess.SubprocessError) as error:
+        except OSError as error:
             raise EngineError(f"{self.title} cannot be started: {error}") from error
 
     def _begin(self) -> bool:
@@ -253,47 +245,12 @@ class Engine(ABC):
             return
 
 
-class _CapabilityHeader(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+def _launcher(account: Account, death_signal: signal.Signals) -> list[str]:
+    """Return the words before a command by which it runs under the account and ends with us: embedded_launch.py.
 
-
-class _CapabilitySets(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
-
-
-def _settle(account: Account, death_signal: signal.Signals) -> Callable[[], None]:
-    """Return what a new child does before it becomes the program: take the account, tie itself to us."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
+    Code of ours between fork and exec would do the same, but can wait for ever for a lock that another thread held.
+    """
     lend_search = not account.is_ours and may_lend_search()
-
-    def settle() -> None:
-        if not account.is_ours:
-            _become(account, libc, lend_search=lend_search)
-        if sys.platform == "linux":
-            # After the change of account, which resets it.
-            libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
-            if os.getppid() != parent:
-                os._exit(1)
-
-    return settle
-
-
-def _become(account: Account, libc: ctypes.CDLL, *, lend_search: bool) -> None:
-    if lend_search:
-        libc.prctl(_PR_SET_KEEPCAPS, 1)
-    os.setgroups([])
-    os.setgid(account.gid)
-    os.setuid(account.uid)
-    if lend_search:
-        _keep_only_search(libc)
-
-
-def _keep_only_search(libc: ctypes.CDLL) -> None:
-    bit = 1 << _CAP_DAC_READ_SEARCH
-    header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
-    sets = (_CapabilitySets * 2)(_CapabilitySets(bit, bit, bit))
-    if libc.capset(ctypes.byref(header), sets) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
-    if libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_READ_SEARCH, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
+    place = "" if account.is_ours else f"{account.uid}:{account.gid}"
+    told = (str(os.getpid()), str(int(death_signal)), place, "search" if lend_search else "")
+    return [sys.executable, "-I", "-S", str(_LAUNCH), *told]

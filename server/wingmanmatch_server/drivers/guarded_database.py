@@ -1,31 +1,39 @@
-"""A database behind its circuit breaker."""
+"""A database behind its circuit breaker, whose calls are retried where that is safe."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.resilience.retry import Retry
+
+# Functions of these names change nothing: a test holds it against what the database knows of them.
+READING = ("get_", "list_")
+REQUEST_ID = "p_request_id"
 
 
 class GuardedDatabase:
     """`Database` whose calls count for a breaker, and raise errors.Unavailable CIRCUIT_OPEN at once while it is open.
 
-    Pings pass it by: they are how the rest of the server finds out.
+    What was not answered is tried again if `may_repeat` says so. Pings pass both by: they are how the rest of the
+    server finds out.
     """
 
-    def __init__(self, database: Database, breaker: Breaker) -> None:
+    def __init__(self, database: Database, breaker: Breaker, retry: Retry) -> None:
         self._database = database
         self._breaker = breaker
+        self._retry = retry
 
     async def call(self, function: str, /, **parameters: Any) -> Any:
         """See `Database.call`."""
-        with self._breaker.guard():
-            return await self._database.call(function, **parameters)
+        attempt = partial(self._attempt, self._database.call, function, parameters)
+        return await self._retry.call(attempt, repeatable=may_repeat(function, parameters))
 
     async def call_as_anonymous(self, function: str, /, **parameters: Any) -> Any:
         """See `Database.call_as_anonymous`."""
-        with self._breaker.guard():
-            return await self._database.call_as_anonymous(function, **parameters)
+        attempt = partial(self._attempt, self._database.call_as_anonymous, function, parameters)
+        return await self._retry.call(attempt, repeatable=may_repeat(function, parameters))
 
     async def ping(self) -> float:
         """See `Database.ping`."""
@@ -44,3 +52,12 @@ class GuardedDatabase:
     ) -> Callable[[], Awaitable[None]] | None:
         """See `Database.follow`."""
         return await self._database.follow(channel, callback)
+
+    async def _attempt(self, call: Callable[..., Awaitable[Any]], function: str, parameters: Mapping[str, Any]) -> Any:
+        with self._breaker.guard():
+            return await call(function, **parameters)
+
+
+def may_repeat(function: str, parameters: Mapping[str, Any]) -> bool:
+    """Return whether a call made twice has the effect of one: it only reads, or the database knows it by its id."""
+    return function.startswith(READING) or parameters.get(REQUEST_ID) is not None

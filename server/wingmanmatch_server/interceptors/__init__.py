@@ -2,6 +2,7 @@
 
 Outermost first, in the one order that `bootstrap.py` writes down:
 
+    in_flight counts the calls whose handlers run
     observe   counts, times and logs the call, whatever becomes of it
     errors    turns what was raised into a status; nothing else does
     deadline  ends a call whose client set no deadline

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib import resources
 from typing import Any
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall, away
 from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.resilience.retry import Retry
 from wingmanmatch_server.session.keys import creation_key, digest, session_key, update_key, user_key
 from wingmanmatch_server.session.token import SALT_BYTES, SECRET_BYTES, make_token, seal, unseal
 
@@ -51,15 +53,22 @@ class SessionStore:
     came with another request.
 
     Every method raises errors.Unavailable if Redis does not answer or the breaker is open. A mutation may then have
-    happened or not; nothing is sent a second time.
+    happened or not. Only what changes nothing, or comes with a `request_id`, is sent a second time.
     """
 
     def __init__(
-        self, redis: RedisServer, breaker: Breaker, *, max_age: timedelta, random_bytes: Callable[[int], bytes]
+        self,
+        redis: RedisServer,
+        breaker: Breaker,
+        retry: Retry,
+        *,
+        max_age: timedelta,
+        random_bytes: Callable[[int], bytes],
     ) -> None:
         """`max_age` is how old a session can get; `random_bytes` returns that many that nobody can foresee."""
         self._redis = redis
         self._breaker = breaker
+        self._retry = retry
         self._max_age = max_age
         self._random_bytes = random_bytes
         self._create, self._update, self._touch = _script("create"), _script("update"), _script("touch")
@@ -76,17 +85,16 @@ class SessionStore:
         keys = [session_key(token), user_key(user_id)]
         arguments = [user_id, data, _milliseconds(ttl), _milliseconds(self._max_age), self._end_of_id()]
         if not request_id:
-            _, *fields = await self._run(self._create, keys, *arguments, "", "")
+            _, *fields = await self._run_once(self._create, keys, *arguments, "", "")
             return _session([*fields, data]), token
         sealed = seal(token, request_id, self._random_bytes(SALT_BYTES))
         keys.append(creation_key(user_id, request_id))
-        first, *fields = await self._run(self._create, keys, *arguments, digest(data, ttl), sealed)
+        first, *fields = await self._run_repeatedly(self._create, keys, *arguments, digest(data, ttl), sealed)
         return _session([*fields, data]), unseal(first.decode(), request_id, user_id)
 
     async def get(self, token: str) -> Session:
         """Return the session of a token."""
-        async with self._turn():
-            fields = await self._redis.client.hmget(session_key(token), FIELDS)
+        fields = await self._retry.call(partial(self._read, session_key(token)), repeatable=True)
         if fields[0] is None:
             raise not_found()
         return _session(fields)
@@ -100,29 +108,43 @@ class SessionStore:
         if request_id:
             keys.append(update_key(token, request_id))
             arguments[-1] = digest(data, expected_version)
-        return _session([*await self._run(self._update, keys, *arguments), data])
+        run = self._run_repeatedly if request_id else self._run_once
+        return _session([*await run(self._update, keys, *arguments), data])
 
     async def touch(self, token: str, *, ttl: timedelta | None = None) -> Session:
         """Let a session live for `ttl` from now on, at most to its max_expire_time, and return it.
 
         Without `ttl` it is the one that the session was created with, and the session never ends earlier for it.
         """
-        return _session(await self._run(self._touch, [session_key(token)], "" if ttl is None else _milliseconds(ttl)))
+        argument = "" if ttl is None else _milliseconds(ttl)
+        return _session(await self._run_once(self._touch, [session_key(token)], argument))
 
     async def delete(self, token: str) -> None:
         """End the session of a token, if there is one."""
-        await self._run(self._delete, [session_key(token)])
+        await self._run_once(self._delete, [session_key(token)])
 
     async def list_of_user(self, user_id: str, *, page_size: int, after: str | None = None) -> Page:
         """Return a person's live sessions, newest first, those behind the session `after`, which may have ended."""
-        more, *rows = await self._run(self._list, [user_key(user_id)], page_size, after or "")
+        more, *rows = await self._run_repeatedly(self._list, [user_key(user_id)], page_size, after or "")
         sessions = [_session(row) for row in rows]
         return Page(sessions, sessions[-1].id if more else None)
 
     async def delete_of_user(self, user_id: str) -> int:
         """End every session of a person at one instant; return how many lived."""
-        (count,) = await self._run(self._delete_of_user, [user_key(user_id)])
+        (count,) = await self._run_once(self._delete_of_user, [user_key(user_id)])
         return int(count)
+
+    async def _read(self, key: str) -> list[Any]:
+        async with self._turn():
+            fields: list[Any] = await self._redis.client.hmget(key, FIELDS)
+        return fields
+
+    async def _run_once(self, script: Script, keys: Sequence[str], *arguments: Any) -> list[Any]:
+        return await self._retry.call(partial(self._run, script, keys, *arguments), repeatable=False)
+
+    async def _run_repeatedly(self, script: Script, keys: Sequence[str], *arguments: Any) -> list[Any]:
+        """Run a script that twice has the effect of once."""
+        return await self._retry.call(partial(self._run, script, keys, *arguments), repeatable=True)
 
     async def _run(self, script: Script, keys: Sequence[str], *arguments: Any) -> list[Any]:
         async with self._turn():

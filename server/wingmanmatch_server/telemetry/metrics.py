@@ -13,6 +13,7 @@ class RpcMetrics:
     """Calls by service, method and status, and how long they took."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._in_flight = Gauge("wingmanmatch_rpcs_in_flight", "RPCs whose handlers run.", registry=registry)
         self._handled = Counter("grpc_server_handled", "RPCs completed.", (*RPC_LABELS, "grpc_code"), registry=registry)
         self._seconds = Histogram(
             "grpc_server_handling_seconds",
@@ -21,6 +22,10 @@ class RpcMetrics:
             registry=registry,
             buckets=SECONDS,
         )
+
+    def in_flight(self, count: Callable[[], float]) -> None:
+        """Tell, whenever asked, how many RPCs are under way."""
+        self._in_flight.set_function(count)
 
     def counter(self, service: str, method: str, code: str) -> Callable[[], None]:
         """Return what counts one completed call."""
@@ -32,7 +37,7 @@ class RpcMetrics:
 
 
 class CircuitMetrics:
-    """Changes of state of circuit breakers, and which are open."""
+    """Changes of state of circuit breakers, which are open, and retries."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._changes = Counter(
@@ -41,6 +46,13 @@ class CircuitMetrics:
         self._open = Gauge(
             "wingmanmatch_circuit_open", "1 while calls are refused.", ("dependency",), registry=registry
         )
+        self._retries = Counter(
+            "wingmanmatch_retries", "Calls of a dependency made again.", ("dependency",), registry=registry
+        )
+
+    def retried(self, dependency: str) -> None:
+        """Note that a call is made again."""
+        self._retries.labels(dependency).inc()
 
     def changed(self, dependency: str, state: str) -> None:
         """Note that a breaker changed to a state."""

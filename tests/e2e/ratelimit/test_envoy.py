@@ -1,27 +1,18 @@
 """The real Envoy, with the sample configuration, limits a real HTTP route through a real server."""
 
-import asyncio
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import pytest
 from aiohttp import web
 
 from support.databases import fresh_database
+from support.envoy import free_ports, needs_envoy, running_envoy
 from support.limiters import serving_limits
 from support.valkey import own_valkey
 
-SAMPLE = Path(__file__).parents[3] / "deploy" / "envoy" / "envoy.yaml"
-ENVOY = Path(sys.executable).parent / "envoy"
-
-pytestmark = pytest.mark.skipif(not ENVOY.exists(), reason="no Envoy for this platform")
+pytestmark = needs_envoy
 
 
 class Front:
@@ -45,44 +36,17 @@ class Front:
 @asynccontextmanager
 async def serving_front(server_address: str, folder: Path) -> AsyncIterator[Front]:
     """Start the application and Envoy."""
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    (port,) = free_ports(1)
     front = Front(f"http://127.0.0.1:{port}")
     runner = web.ServerRunner(web.Server(front.application))
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    addresses = {"10000": port, "8080": runner.addresses[0][1], "50051": server_address.rpartition(":")[2]}
-    text = SAMPLE.read_text()
-    for sample, actual in addresses.items():
-        assert text.count(f"port_value: {sample}") == 1
-        text = text.replace(f"port_value: {sample}", f"port_value: {actual}")
-    file = folder / "envoy.yaml"
-    file.write_text(text)
-    options = ("-c", file, "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "error")
-    process = await asyncio.create_subprocess_exec(
-        ENVOY, *options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
     try:
-        await _listens(port, process)
-        yield front
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        ports = {10000: port, 8080: runner.addresses[0][1], 50051: int(server_address.rpartition(":")[2])}
+        async with running_envoy("envoy.yaml", ports, port, folder):
+            yield front
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
         await runner.cleanup()
-
-
-async def _listens(port: int, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            assert process.returncode is None
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
 
 
 async def test_envoy_limits_a_route(admin_dsn: str, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -14,7 +15,7 @@ from google.rpc import error_details_pb2
 
 from support.databases import fresh_database
 from support.edge import Failure, failure_of
-from support.redis_proxy import proxying
+from support.redis_proxy import RedisProxy, proxying
 from support.requests import join
 from support.server import serving_application
 from support.sessions import HOUR, create_store
@@ -24,6 +25,8 @@ from wingmanmatch_client import Client
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import open_redis
+
+T = TypeVar("T")
 
 USER = str(uuid.UUID(int=1))
 AT_ONCE = 0.1  # seconds
@@ -151,19 +154,51 @@ async def test_stopped(client: Client, valkey: EmbeddedEngines) -> None:
 
 
 async def test_unknown_outcome_is_not_repeated(valkey: EmbeddedEngines, tmp_path: Path) -> None:
-    """A mutation whose answer is lost is sent once, happens once, and by its request_id the caller learns of it."""
+    """A mutation without request_id whose answer is lost is sent once; the caller is told that it may have happened."""
+    async with proxying(valkey.redis_url, tmp_path) as proxy, open_redis(proxy.url, seconds=1) as redis:
+        store = create_store(redis)
+        _, token = await store.create(USER, b"1", ttl=HOUR)
+        await store.update(token, b"2")
+        sent = proxy.count(b"EVALSHA")
+        with pytest.raises(errors.Unavailable):
+            await without_answer(proxy, b"EVALSHA", store.update(token, b"3"))
+        assert proxy.count(b"EVALSHA") == sent + 1
+        assert (await store.get(token)).version == 3
+
+
+async def test_request_id_is_repeated(valkey: EmbeddedEngines, tmp_path: Path) -> None:
+    """A mutation with a request_id whose answer is lost is sent again, and answers for its one effect."""
     async with proxying(valkey.redis_url, tmp_path) as proxy, open_redis(proxy.url, seconds=1) as redis:
         store, request_id = create_store(redis), str(uuid.uuid4())
         _, token = await store.create(USER, b"1", ttl=HOUR)
         await store.update(token, b"2")
         sent = proxy.count(b"EVALSHA")
-        proxy.replies_lost = True
-        with pytest.raises(errors.Unavailable):
-            await store.update(token, b"3", request_id=request_id)
-        assert proxy.count(b"EVALSHA") == sent + 1
-        proxy.replies_lost = False
-        assert (await store.update(token, b"3", request_id=request_id)).version == 3
-        assert (await store.get(token)).version == 3
+        updated = await without_answer(proxy, b"EVALSHA", store.update(token, b"3", request_id=request_id))
+        assert proxy.count(b"EVALSHA") == sent + 2
+        assert (updated.version, (await store.get(token)).version) == (3, 3)
+
+
+async def test_read_is_repeated(valkey: EmbeddedEngines, tmp_path: Path) -> None:
+    """A read whose connection breaks is answered over another."""
+    async with proxying(valkey.redis_url, tmp_path) as proxy, open_redis(proxy.url, seconds=1) as redis:
+        store = create_store(redis)
+        session, token = await store.create(USER, b"1", ttl=HOUR)
+        assert await store.get(token) == session  # connects
+        assert await without_answer(proxy, b"HMGET", store.get(token)) == session
+        assert proxy.count(b"HMGET") == 3
+
+
+async def without_answer(proxy: RedisProxy, command: bytes, call: Coroutine[Any, Any, T]) -> T:
+    """Return what becomes of a call whose first answer is lost, with the connections."""
+    sent, lost = proxy.count(command), proxy.lost
+    proxy.replies_lost = True
+    task = asyncio.create_task(call)
+    async with asyncio.timeout(10):
+        while proxy.count(command) == sent or proxy.lost == lost:
+            await asyncio.sleep(0.001)
+    proxy.replies_lost = False
+    proxy.cut()
+    return await task
 
 
 async def test_waiting_in_line(valkey: EmbeddedEngines) -> None:
