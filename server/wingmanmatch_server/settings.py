@@ -129,6 +129,22 @@ class Settings(BaseSettings):
     )
     redis_timeout: float = Field(5.0, gt=0, le=60, description="Seconds to wait for Redis, to connect and to answer.")
     anthropic_api_key: SecretStr | None = Field(None, description="The key for Claude, who coaches.")
+    enable_ai_coaching: bool = Field(
+        default=True, description="Whether Claude coaches; without ANTHROPIC_API_KEY it does not."
+    )
+    coaching_model: str = Field(
+        "claude-sonnet-5-5", pattern=r"^[A-Za-z0-9._:@/-]+$", description="The name of the Claude model that coaches."
+    )
+    coaching_max_output_tokens: int = Field(1024, ge=64, le=8192, description="Tokens that one answer may have.")
+    coaching_daily_tokens: int = Field(
+        100_000,
+        ge=1000,
+        le=5_000_000,
+        description="Tokens, read and written, that coaching may cost a person in a day; policy coaching_tokens.",
+    )
+    coaching_conversation_hours: int = Field(
+        72, ge=1, le=24 * 90, description="Hours after which a conversation that is not continued is forgotten."
+    )
     resend_api_key: SecretStr | None = Field(
         None, description="The key for Resend, which sends the mail; without it mail goes to the outbox folder."
     )
@@ -294,6 +310,11 @@ class Settings(BaseSettings):
         if value is None and info.data.get("supabase_url"):
             raise ValueError("is required beside SUPABASE_URL")
         return value
+
+    @property
+    def coaches(self) -> bool:
+        """Whether coaching is on: it is wanted, and there is a key."""
+        return self.enable_ai_coaching and self.anthropic_api_key is not None
 
     @property
     def by_rest(self) -> bool:

@@ -5,6 +5,7 @@ identity.py     what tells callers apart
 mail.py         what brings mails out
 redis_areas.py  rate limits and user sessions
 status.py       circuit breakers, checks of dependencies, and the report on them
+coaching.py     the coach, where it is on
 background.py   work that runs beside the calls
 """
 
@@ -33,6 +34,7 @@ from wingmanmatch.ratelimit.v1 import rate_limit_service_pb2
 from wingmanmatch.session.v1 import session_service_pb2
 from wingmanmatch.system.v1 import system_service_pb2
 from wingmanmatch_server.bootstrap.background import background
+from wingmanmatch_server.bootstrap.coaching import coaching_policy, open_coaching
 from wingmanmatch_server.bootstrap.identity import open_identity
 from wingmanmatch_server.bootstrap.mail import make_mail, make_notification_service, open_dispatching
 from wingmanmatch_server.bootstrap.redis_areas import make_session_store, open_rate_limits
@@ -143,7 +145,7 @@ async def open_application(
         watch = MatchWatch(matching, database.follow)
         open_streams = Gauge("matching_watch_streams", "Open streams of WatchMatches.", registry=registry)
         open_streams.set_function(lambda: watch.stream_count)
-        policies = PolicyFile(settings.rate_limits_file)
+        policies = PolicyFile(settings.rate_limits_file, more=[coaching_policy(settings)])
         limiter = await stack.enter_async_context(
             open_rate_limits(settings, redis, breakers["redis"], registry, policies)
         )
@@ -158,7 +160,11 @@ async def open_application(
         email = await stack.enter_async_context(
             open_dispatching(settings, mail, database.listen, breakers["email"], NotificationMetrics(registry))
         )
-        dependencies = make_dependencies(unguarded, redis, email, by_rest=database_url is None)
+        coaching = await stack.enter_async_context(
+            open_coaching(settings, database, redis, breakers, limiter, registry)
+        )
+        asked = (email, *coaching.dependencies)
+        dependencies = make_dependencies(unguarded, redis, asked, by_rest=database_url is None)
         process = health.Health((*health.PROCESS_NAMES, *service_names()))
         availability = Availability(process, SERVICES, dependencies, breakers)
         followers.append(availability.refresh)
@@ -188,6 +194,7 @@ async def open_application(
             ),
             "wingmanmatch.ratelimit.v1.RateLimitService": RateLimitService(limiter),
             "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
+            "wingmanmatch.coaching.v1.CoachingService": coaching.service,
             "wingmanmatch.system.v1.SystemService": make_system_service(settings, dependencies, breakers, policies),
         }
         in_flight, rpc_metrics = InFlight(), RpcMetrics(registry)

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 DATABASE_LIMITS = Limits(failure_threshold=5, recovery=60.0)
 REDIS_LIMITS = Limits(failure_threshold=3, recovery=30.0)
 EMAIL_LIMITS = Limits(failure_threshold=3, recovery=120.0, probe_lease=20.0)
+EXTERNAL_API_LIMITS = Limits(failure_threshold=5, recovery=60.0)
 RETRY_LIMITS = {"database": RetryLimits(attempts=3, base=1.0), "redis": RetryLimits(attempts=2, base=0.5)}
 
 
@@ -48,7 +49,12 @@ def make_breakers(metrics: CircuitMetrics, followers: Sequence[Callable[[], None
         for follow in followers:
             follow()
 
-    limits = {"database": DATABASE_LIMITS, "redis": REDIS_LIMITS, "email": EMAIL_LIMITS}
+    limits = {
+        "database": DATABASE_LIMITS,
+        "redis": REDIS_LIMITS,
+        "email": EMAIL_LIMITS,
+        "external_api": EXTERNAL_API_LIMITS,
+    }
     return {name: Breaker(name, each, time.monotonic, tell) for name, each in limits.items()}
 
 
@@ -60,7 +66,9 @@ def make_retries(breakers: Mapping[str, Breaker], on_retry: Callable[[str], obje
     }
 
 
-def make_dependencies(database: Database, redis: RedisServer, email: Dependency, *, by_rest: bool) -> Dependencies:
+def make_dependencies(
+    database: Database, redis: RedisServer, more: Sequence[Dependency], *, by_rest: bool
+) -> Dependencies:
     """Return what asks every dependency whether it is there."""
     way = "by Supabase's REST interface" if by_rest else "by PostgreSQL's protocol"
     return Dependencies(
@@ -68,7 +76,7 @@ def make_dependencies(database: Database, redis: RedisServer, email: Dependency,
             Dependency("database", f"as the service role, {way}", database.ping),
             Dependency("database_anonymous", f"as the anonymous role, {way}", database.ping_as_anonymous),
             Dependency("redis", "rate limits and user sessions", redis.ping),
-            email,
+            *more,
         ],
         _now,
     )
@@ -82,7 +90,10 @@ def make_system_service(
         environment=settings.environment.value,
         version=__version__,
         start_time=_now(),
-        features=[("rate_limiting", settings.enable_rate_limiting, "")],
+        features=[
+            ("rate_limiting", settings.enable_rate_limiting, ""),
+            ("ai_coaching", settings.coaches, _why_off(settings)),
+        ],
         identity_modes=_identity_modes(settings),
     )
 
@@ -107,6 +118,12 @@ def _identity_modes(settings: Settings) -> list[system_pb2.IdentityMode.ValueTyp
         (modes.certificates, system_pb2.IDENTITY_MODE_CLIENT_CERTIFICATE),
     )
     return [mode for is_on, mode in known if is_on]
+
+
+def _why_off(settings: Settings) -> str:
+    if settings.coaches:
+        return ""
+    return "ANTHROPIC_API_KEY is not set" if settings.enable_ai_coaching else "ENABLE_AI_COACHING is false"
 
 
 def _now() -> datetime:

@@ -110,15 +110,15 @@ class _File(BaseModel):
     policies: dict[Name, _Policy] = {}
 
 
-def parse_policies(text: str) -> Policies:
-    """Return the policies that the file's text makes of the built-in ones. Raises PolicyFileError."""
+def parse_policies(text: str, more: Iterable[Policy] = ()) -> Policies:
+    """Return the policies that the file's text makes of the built-in ones and `more`. Raises PolicyFileError."""
     try:
         file = _File.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise PolicyFileError([_syntax_problem(text, str(error))]) from None
     except ValidationError as error:
         raise PolicyFileError([_problem(text, each["loc"], each["msg"]) for each in error.errors()]) from None
-    known = {policy.name: policy for policy in built_in()}
+    known = {policy.name: policy for policy in (*built_in(), *more)}
     problems = []
     for name, table in file.policies.items():
         try:
@@ -197,16 +197,22 @@ def _names(dotted: str) -> tuple[str, ...]:
 class PolicyFile:
     """The policies of a file, read again when it changes; a file that cannot be used changes nothing."""
 
-    def __init__(self, path: Path | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Read the file; without one the built-in policies are in force. Raises PolicyFileError."""
+    def __init__(
+        self,
+        path: Path | None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        more: Sequence[Policy] = (),
+    ) -> None:
+        """Read the file; without one the built-in policies and `more` are in force. Raises PolicyFileError."""
         self._path = path
+        self._more = more
         self._now = now
         self.load_time = now()
         try:
             self._text = path.read_text() if path else ""
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyFileError([f"{path}: {type(error).__name__}"]) from None
-        self.policies = parse_policies(self._text)
+        self.policies = parse_policies(self._text, more)
         self.usable = True
 
     async def reload(self) -> bool:
@@ -225,7 +231,7 @@ class PolicyFile:
     def _take(self, text: str) -> bool:
         previous = self.policies.version
         try:
-            policies = parse_policies(text)
+            policies = parse_policies(text, self._more)
         except PolicyFileError as error:
             self._refuse(error.problems, new=text != self._text)
             self._text = text

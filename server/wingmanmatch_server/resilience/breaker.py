@@ -147,6 +147,10 @@ class Guard:
         self._generation = self._breaker._enter()  # noqa: SLF001 - two halves of one thing
         self._since = self._breaker._clock()  # noqa: SLF001
 
+    def progressed(self) -> None:
+        """Tell that the dependency has just answered a part: the caller's patience begins anew."""
+        self._since = self._breaker._clock()  # noqa: SLF001
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -32,10 +32,14 @@ async def test_report_tells_everything(client: Client) -> None:
     assert [(breaker.name, breaker.failure_threshold) for breaker in report.circuit_breakers] == [
         ("database", 5),
         ("email", 3),
+        ("external_api", 5),
         ("redis", 3),
     ]
     assert {breaker.state for breaker in report.circuit_breakers} == {system_pb2.CIRCUIT_BREAKER_STATE_CLOSED}
-    assert {feature.name: feature.enabled for feature in report.features} == {"rate_limiting": True}
+    assert {feature.name: feature.enabled for feature in report.features} == {
+        "rate_limiting": True,
+        "ai_coaching": False,
+    }
     assert report.rate_limits.policy_count >= 5
     assert report.rate_limits.version
     assert list(report.identity_modes) == [system_pb2.IDENTITY_MODE_LOOPBACK]
@@ -45,7 +49,7 @@ async def test_report_tells_everything(client: Client) -> None:
 async def test_breakers_are_listed_and_reset(client: Client) -> None:
     """A breaker can be closed by name; an unknown one has a reason."""
     listed = await client.system.ListCircuitBreakers(system_service_pb2.ListCircuitBreakersRequest(), timeout=TIMEOUT)
-    assert [breaker.name for breaker in listed.circuit_breakers] == ["database", "email", "redis"]
+    assert [breaker.name for breaker in listed.circuit_breakers] == ["database", "email", "external_api", "redis"]
     request = system_service_pb2.ResetCircuitBreakerRequest(name="redis")
     answer = await client.system.ResetCircuitBreaker(request, timeout=TIMEOUT)
     assert answer.circuit_breaker.state == system_pb2.CIRCUIT_BREAKER_STATE_CLOSED

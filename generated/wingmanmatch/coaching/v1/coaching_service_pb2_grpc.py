@@ -66,7 +66,7 @@ class CoachingServiceServicer:
 
         What was sent before an error stays valid. Cancelling the call stops the answer. Not idempotent: every call adds to
         the conversation and spends from the person's daily budget. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-        COACHING_BUDGET_SPENT, FEATURE_DISABLED.
+        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -21,7 +21,7 @@ class CoachingServiceStub:
 
     What was sent before an error stays valid. Cancelling the call stops the answer. Not idempotent: every call adds to
     the conversation and spends from the person's daily budget. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-    COACHING_BUDGET_SPENT, FEATURE_DISABLED.
+    COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
     """
     GetConversation: _aio.UnaryUnaryMultiCallable[_coaching_service_pb2.GetConversationRequest, _coaching_service_pb2.GetConversationResponse]
     """Returns a conversation to the person who had it. Reasons: CONVERSATION_NOT_FOUND."""
@@ -46,7 +46,7 @@ class CoachingServiceServicer(metaclass=_abc_1.ABCMeta):
 
         What was sent before an error stays valid. Cancelling the call stops the answer. Not idempotent: every call adds to
         the conversation and spends from the person's daily budget. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-        COACHING_BUDGET_SPENT, FEATURE_DISABLED.
+        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,115 @@
+"""Joins the coach: Claude, a person's budget of tokens, and conversations in Redis."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from prometheus_client import CollectorRegistry
+
+from wingmanmatch_server import errors
+from wingmanmatch_server.coaching.budget import SECONDS_A_DAY, Taken, TokenBudget
+from wingmanmatch_server.coaching.claude import Claude, open_claude
+from wingmanmatch_server.coaching.coach import Coach
+from wingmanmatch_server.coaching.conversation_store import ConversationStore
+from wingmanmatch_server.coaching.metrics import CoachingMetrics
+from wingmanmatch_server.coaching.planner import Adviser, Planner
+from wingmanmatch_server.coaching.prompts import Prompts
+from wingmanmatch_server.coaching.safety import Safety
+from wingmanmatch_server.coaching.service import CoachingService
+from wingmanmatch_server.coaching.store import CoachingStore
+from wingmanmatch_server.drivers.database import Database
+from wingmanmatch_server.drivers.redis import RedisServer
+from wingmanmatch_server.ratelimit.limiter import Limiter
+from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Policy, make_limit
+from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.settings import Settings
+from wingmanmatch_server.system.dependencies import Dependency
+
+COACHING_TOKENS = "coaching_tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Coaching:
+    """What the rest of the server joins: the service, what keeps conversations, and what to ask about Claude."""
+
+    service: CoachingService
+    conversations: ConversationStore
+    dependencies: tuple[Dependency, ...] = ()
+
+
+@asynccontextmanager
+async def open_coaching(
+    settings: Settings,
+    database: Database,
+    redis: RedisServer,
+    breakers: dict[str, Breaker],
+    limiter: Limiter,
+    registry: CollectorRegistry,
+) -> AsyncIterator[Coaching]:
+    """Make what coaches; Claude only where coaching is on."""
+    store = CoachingStore(database)
+    conversations = ConversationStore(
+        redis,
+        breakers["redis"],
+        ttl=timedelta(hours=settings.coaching_conversation_hours),
+        now=lambda: datetime.now(UTC),
+        new_id=lambda: str(uuid.uuid4()),
+    )
+    key = settings.anthropic_api_key
+    if not settings.coaches or key is None:
+        yield Coaching(CoachingService(None, conversations, Planner(store, None)), conversations)
+        return
+    breaker, safety, prompts = breakers["external_api"], Safety(), Prompts()
+    budget = make_budget(limiter)
+    async with open_claude(key.get_secret_value(), breaker, settings.coaching_model) as claude:
+        coach = Coach(
+            claude,
+            conversations,
+            store,
+            budget,
+            safety,
+            prompts,
+            CoachingMetrics(registry),
+            max_output_tokens=settings.coaching_max_output_tokens,
+        )
+        planner = Planner(store, Adviser(claude, budget, prompts, safety))
+        dependency = claude_dependency(claude, breaker)
+        yield Coaching(CoachingService(coach, conversations, planner), conversations, (dependency,))
+
+
+def coaching_policy(settings: Settings) -> Policy:
+    """Return the rate limit policy of a person's tokens, which fills in a day."""
+    refill = settings.coaching_daily_tokens / SECONDS_A_DAY
+    return Policy(make_limit(COACHING_TOKENS, settings.coaching_daily_tokens, refill), refill)
+
+
+def make_budget(limiter: Limiter) -> TokenBudget:
+    """Return the budget of tokens on the buckets of the rate limits."""
+
+    async def take(user_id: str, tokens: int) -> Taken:
+        ask = limiter.resolve(COACHING_TOKENS, user_id, tokens, "")
+        decision = await limiter.decide([ask])
+        answer = decision.answers[0]
+        retry = None if decision.allowed or answer.retry < 0 else answer.retry / MICROSECONDS
+        return Taken(decision.allowed, answer.remaining, retry, exact=not decision.degraded)
+
+    async def put_back(user_id: str, tokens: int) -> None:
+        await limiter.refund([limiter.resolve(COACHING_TOKENS, user_id, tokens, "")])
+
+    def capacity(user_id: str) -> int:
+        return limiter.policies.policy(COACHING_TOKENS).limit_for(user_id, "").capacity
+
+    return TokenBudget(take, put_back, capacity)
+
+
+def claude_dependency(claude: Claude, breaker: Breaker) -> Dependency:
+    """Return how Claude does, as its own calls have found: nobody is asked, since every question costs."""
+
+    async def ping() -> float:
+        if breaker.open_for():
+            raise errors.Unavailable("CIRCUIT_OPEN", "the last calls failed", retry_after=breaker.open_for())
+        return claude.latency
+
+    return Dependency(breaker.name, "Claude coaches; judged by its answers, latency until one begins", ping)

@@ -1,0 +1,17 @@
+"""Coaching: a conversation with Claude about social confidence, and ideas for meet-ups.
+
+    service.py             the gRPC face
+    coach.py               one answer, from the person's message to what is remembered of it
+    planner.py             ideas for a meet-up: Claude's, or by fixed rules over the catalogue
+    safety.py              what is refused or redirected, before the model and after it; safety_patterns.toml
+    history.py             what is remembered of a conversation, bounded in tokens
+    conversation_store.py  conversations in Redis
+    store.py               what it asks of the database
+    budget.py              a person's tokens for a day: reserved, then settled
+    prompts.py             what the model is told; prompts/ holds the texts, each with its version
+    model.py               what coaching asks of a model
+    claude.py              that, by Anthropic's SDK
+    metrics.py             answers, tokens, refusals
+
+`docs/coaching.md` has the policy on safety and on what is sent to whom.
+"""

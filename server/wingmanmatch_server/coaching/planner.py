@@ -1,0 +1,186 @@
+"""Ideas for a meet-up of two matched people: Claude's where coaching is on, otherwise by fixed rules."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+import structlog
+from pydantic import BaseModel, Field, ValidationError
+
+from wingmanmatch_server import errors
+from wingmanmatch_server.coaching.budget import Reservation
+from wingmanmatch_server.coaching.model import Event, Model, Started, Stop, Stopped, Text
+from wingmanmatch_server.coaching.prompts import Prompts
+from wingmanmatch_server.coaching.safety import Safety
+
+log = structlog.get_logger(__name__)
+
+MODEL_SECONDS = 12.0
+LEVELS = ("BEGINNER", "INTERMEDIATE", "ADVANCED")
+# By the archetype of the person who is less experienced, or if both are alike, of the requester.
+VENUES = {
+    "ANALYZER": ("a museum with a free evening", "every room gives you a question to ask, and there is time to think"),
+    "SPRINTER": ("a lively street market", "many short conversations, one after the other, and then a slow coffee"),
+    "GHOST": ("a quiet café with a shared table", "you can arrive early, sit among people and stay a little longer"),
+    "SCHOLAR": ("a bookshop with a reading corner", "asking for a recommendation is what everybody does there"),
+    "NATURALIST": ("a city park on a weekend afternoon", "people are relaxed outdoors, and a walk keeps talk easy"),
+    "PROTECTOR": ("a neighbourhood community garden", "there is always somebody to help, and help to ask for"),
+}
+ANYWHERE = ("a café at a busy square", "there are people to greet, and a table to look back at it together")
+
+
+class PlanFacts(Protocol):
+    """What a plan is made from."""
+
+    async def plan_facts(self, match_id: str, user_id: str) -> dict[str, Any]:
+        """See `CoachingStore.plan_facts`."""
+
+
+class Budget(Protocol):
+    """What a person may spend."""
+
+    async def reserve(self, user_id: str, tokens: int) -> Reservation:
+        """See `TokenBudget.reserve`."""
+
+    async def settle(self, reservation: Reservation, tokens: int) -> None:
+        """See `TokenBudget.settle`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChallenge:
+    """A challenge of the catalogue for one person."""
+
+    user_id: str
+    challenge_id: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An idea for a meet-up. `challenges` has the requester's first; it is empty where the catalogue is."""
+
+    venue_idea: str
+    explanation: str
+    challenges: Sequence[PlannedChallenge]
+    by_coach: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Adviser:
+    """The model and what asking it takes."""
+
+    model: Model
+    budget: Budget
+    prompts: Prompts
+    safety: Safety
+
+
+class _Proposal(BaseModel):
+    venue_idea: Annotated[str, Field(min_length=1, max_length=120)]
+    explanation: Annotated[str, Field(min_length=1, max_length=500)]
+    challenge_ids: Annotated[list[str], Field(min_length=2, max_length=2)]
+
+
+class Planner:
+    """Proposes meet-ups."""
+
+    def __init__(self, facts: PlanFacts, adviser: Adviser | None, seconds: float = MODEL_SECONDS) -> None:
+        """Without an adviser, which has so many `seconds`, the rules alone propose."""
+        self._facts = facts
+        self._adviser = adviser
+        self._seconds = seconds
+
+    async def propose(self, match_id: str, user_id: str) -> Plan:
+        """Return a plan for a match, to one of its people. Raises errors.NotFound MATCH_NOT_FOUND.
+
+        Where the model is away, too slow, paid for no more or says something unusable, the rules take its place.
+        """
+        facts = await self._facts.plan_facts(match_id, user_id)
+        if self._adviser is not None and facts["challenges"]:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    return await self._advised(self._adviser, facts, user_id)
+            except (errors.Unavailable, errors.ResourceExhausted, TimeoutError, ValueError) as error:
+                log.info("plan_by_catalogue", because=type(error).__name__)
+        return by_catalogue(facts)
+
+    async def _advised(self, adviser: Adviser, facts: Mapping[str, Any], user_id: str) -> Plan:
+        people = (facts["requester"], facts["invitee"])
+        shown = [{name: value for name, value in person.items() if name != "user_id"} for person in people]
+        prompt = adviser.prompts.plan(shown, facts["challenges"])
+        reservation = await adviser.budget.reserve(user_id, prompt.size + prompt.max_tokens)
+        spent = _Spent()
+        try:
+            async with aclosing(adviser.model.answer(prompt)) as events:
+                text = await _text(events, spent)
+        finally:
+            await asyncio.shield(adviser.budget.settle(reservation, spent.tokens))
+        return _plan(text, facts, adviser.safety)
+
+
+@dataclass(slots=True)
+class _Spent:
+    tokens: int = 0
+
+
+async def _text(events: AsyncGenerator[Event, None], spent: _Spent) -> str:
+    """Return the whole answer, and count its tokens. Raises ValueError if it is not whole."""
+    parts = []
+    async for event in events:
+        if isinstance(event, Started):
+            spent.tokens += event.input_tokens
+        elif isinstance(event, Text):
+            parts.append(event.text)
+        elif isinstance(event, Stopped):
+            spent.tokens += event.output_tokens
+            if event.stop is not Stop.COMPLETE:
+                raise ValueError("the answer is not whole")
+    return "".join(parts)
+
+
+def _plan(text: str, facts: Mapping[str, Any], safety: Safety) -> Plan:
+    """Return the plan that a model's answer is. Raises ValueError for anything else."""
+    try:
+        proposal = _Proposal.model_validate(json.loads(text))
+    except ValidationError:
+        raise ValueError("the answer is not a plan") from None
+    if safety.unsayable(f"{proposal.venue_idea}. {proposal.explanation}"):
+        raise ValueError("the plan says what may not be said")
+    titles = {each["id"]: each["title"] for each in facts["challenges"]}
+    if not set(proposal.challenge_ids) <= titles.keys():
+        raise ValueError("the plan names a challenge that is none")
+    people = (facts["requester"]["user_id"], facts["invitee"]["user_id"])
+    challenges = [
+        PlannedChallenge(user_id, challenge_id, titles[challenge_id])
+        for user_id, challenge_id in zip(people, proposal.challenge_ids, strict=True)
+    ]
+    return Plan(proposal.venue_idea, proposal.explanation, challenges, by_coach=True)
+
+
+def by_catalogue(facts: Mapping[str, Any]) -> Plan:
+    """Return the plan that fixed rules make: always the same one for the same facts.
+
+    Each gets a challenge of their own level, not one they have done unless they did all, and of those left one that
+    depends on the match, so that not every pair does the same.
+    """
+    people = (facts["requester"], facts["invitee"])
+    lead = min(people, key=lambda person: LEVELS.index(person["experience_level"]))
+    venue, why = VENUES.get(lead["confidence_archetype"], ANYWHERE)
+    challenges = [_chosen(person, facts) for person in people] if facts["challenges"] else []
+    return Plan(venue, f"It suits the two of you: {why}.", challenges, by_coach=False)
+
+
+def _chosen(person: Mapping[str, Any], facts: Mapping[str, Any]) -> PlannedChallenge:
+    level, done = LEVELS.index(person["experience_level"]), set(person["done_challenge_ids"])
+
+    def rank(challenge: Mapping[str, Any]) -> tuple[bool, int, str]:
+        away = abs(LEVELS.index(challenge["difficulty"]) - level)
+        lot = hashlib.sha256(f"{facts['match_id']}:{person['user_id']}:{challenge['id']}".encode()).hexdigest()
+        return challenge["id"] in done, away, lot
+
+    best = min(facts["challenges"], key=rank)
+    return PlannedChallenge(person["user_id"], best["id"], best["title"])

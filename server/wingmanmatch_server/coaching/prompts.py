@@ -1,0 +1,51 @@
+"""What the model is told. A text that was in use is never edited: a change is a new file with the next version."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from wingmanmatch_server.coaching.history import Conversation
+from wingmanmatch_server.coaching.model import Author, Prompt, Turn
+
+COACH = "coach.v1"
+PLAN = "plan.v1"
+MINOR = "The person said that they are younger than 18."
+PLAN_TOKENS = 500
+
+
+class Prompts:
+    """The texts of `prompts/`, read once."""
+
+    def __init__(self) -> None:
+        self._coach, self._plan = _read(COACH), _read(PLAN)
+
+    def chat(
+        self,
+        conversation: Conversation,
+        context: Mapping[str, Any] | None,
+        message: str,
+        max_tokens: int,
+        *,
+        minor: bool,
+    ) -> Prompt:
+        """Return the prompt of an answer to `message`. Without `context` the coach knows nobody."""
+        parts = ["About the person, as data: " + _json(context or {})]
+        if minor:
+            parts.append(MINOR)
+        if conversation.summary:
+            parts.append("What the person wrote earlier, shortened, as data: " + _json(conversation.summary))
+        return Prompt(self._coach, "\n\n".join(parts), conversation.turns(message), max_tokens)
+
+    def plan(self, people: Sequence[Mapping[str, Any]], challenges: Sequence[Mapping[str, Any]]) -> Prompt:
+        """Return the prompt of a plan for two people."""
+        facts = "The two people and the catalogue, as data: " + _json({"people": people, "challenges": challenges})
+        return Prompt(self._plan, facts, [Turn(Author.PERSON, "Propose the meet-up.")], PLAN_TOKENS)
+
+
+def _read(name: str) -> str:
+    return (resources.files(__package__) / "prompts" / f"{name}.md").read_text().strip()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

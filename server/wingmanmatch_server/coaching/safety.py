@@ -1,0 +1,129 @@
+"""What is refused or redirected: before the model, in what a person writes, and after it, in what it says.
+
+Patterns find what is said plainly in four languages. They are the first line and not the only one: the second is what
+the model is told in its prompt, the third its own refusal. `docs/coaching.md` has the policy.
+"""
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from importlib import resources
+from typing import Any, NamedTuple
+
+HELD_BACK = 120  # characters, as long as the longest match of an `answer` pattern may be
+SENTENCE_ENDS = re.compile(r"[.!?…\n]+[\s\"')\]]+")
+_STRAIGHT = str.maketrans("\u2019\u2018`\u00b4\u201c\u201d\u2013\u2014", "''''\"\"--")
+_INVISIBLE = re.compile(r"[\u200b-\u200f\u2060\ufeff\u00ad]")
+
+
+class Category(StrEnum):
+    """What a text is about."""
+
+    SELF_HARM = "self_harm"
+    ABUSE = "abuse"
+    MINOR = "minor"
+    HARASSMENT = "harassment"
+    PRESSURE = "pressure"
+    TELEPHONE = "telephone"
+
+
+# Those who need other help than a coach's; the rest is refused.
+REDIRECTED = (Category.SELF_HARM, Category.ABUSE, Category.MINOR)
+
+
+class Verdict(NamedTuple):
+    """What was found in a message: nothing that is not answered, or a category. `minor`: the person said to be one."""
+
+    category: Category | None
+    minor: bool
+
+
+class Safety:
+    """The patterns, ready to search."""
+
+    def __init__(self) -> None:
+        file = resources.files(__package__) / "safety_patterns.toml"
+        patterns = tomllib.loads(file.read_text())
+        self._message = _by_category(patterns["message"])
+        self._answer = _by_category(patterns["answer"])
+        minor = patterns["minor"]
+        filled = {name: [_filled(each, minor) for each in minor[name]] for name in ("person", "other")}
+        self._minor_person, self._minor_other = _any_of(filled["person"]), _any_of(filled["other"])
+        self._romance = _any_of(minor["romance"])
+
+    def judge(self, message: str, *, minor: bool = False) -> Verdict:
+        """Return what a message is about; `minor` says that the person is known to be one."""
+        text = normalized(message)
+        minor = minor or bool(self._minor_person.search(text))
+        found = next((category for category, pattern in self._message.items() if pattern.search(text)), None)
+        if found is None and self._romance.search(text) and (minor or self._minor_other.search(text)):
+            found = Category.MINOR
+        return Verdict(found, minor)
+
+    def unsayable(self, text: str) -> Category | None:
+        """Return what the coach may not say in `text`, None if nothing."""
+        plain = normalized(text)
+        return next((category for category, pattern in self._answer.items() if pattern.search(plain)), None)
+
+
+class Gate:
+    """Lets an answer pass piece by piece, and stops before the first thing that may not be said.
+
+    Whole sentences pass at once; of the one that is not finished, HELD_BACK characters wait for what follows.
+    """
+
+    def __init__(self, safety: Safety) -> None:
+        self._safety = safety
+        self._held = ""
+        self._passed = ""  # the end of what passed, since what may not be said may begin in it
+        self.category: Category | None = None
+
+    def feed(self, text: str) -> str:
+        """Take the next piece and return what may pass now, perhaps nothing; after a find always nothing."""
+        if self.category is not None:
+            return ""
+        self._held += text
+        return self._release(self._passable())
+
+    def end(self) -> str:
+        """Return what is still held back, when no more follows."""
+        return self._release(len(self._held))
+
+    def _passable(self) -> int:
+        ends = [match.end() for match in SENTENCE_ENDS.finditer(self._held)]
+        return max(ends[-1] if ends else 0, len(self._held) - HELD_BACK)
+
+    def _release(self, size: int) -> str:
+        self.category = self.category or self._safety.unsayable(self._passed + self._held)
+        if self.category is not None:
+            size = self._harmless()
+        passing, self._held = self._held[:size], self._held[size:]
+        self._passed = (self._passed + passing)[-HELD_BACK:]
+        if self.category is not None:
+            self._held = ""
+        return passing
+
+    def _harmless(self) -> int:
+        """Return how long the whole sentences are that come before what was found."""
+        ends = [match.end() for match in SENTENCE_ENDS.finditer(self._held)]
+        return max((end for end in ends if self._safety.unsayable(self._passed + self._held[:end]) is None), default=0)
+
+
+def normalized(text: str) -> str:
+    """Return a text in the form that patterns expect."""
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_STRAIGHT)
+    return " ".join(plain.casefold().replace("\u00df", "ss").split())
+
+
+def _by_category(patterns: Mapping[str, Sequence[str]]) -> dict[Category, re.Pattern[str]]:
+    return {Category(name): _any_of(each) for name, each in patterns.items()}
+
+
+def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{each.replace('ß', 'ss')})" for each in patterns))
+
+
+def _filled(pattern: str, parts: Mapping[str, Any]) -> str:
+    return pattern.replace("{age}", parts["age"]).replace("{end}", parts["end"])

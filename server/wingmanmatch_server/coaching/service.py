@@ -1,0 +1,115 @@
+"""CoachingService: translates between the wire and the coach."""
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
+from wingmanmatch_server import errors
+from wingmanmatch_server.coaching.coach import Coach, Done
+from wingmanmatch_server.coaching.conversation_store import ConversationStore
+from wingmanmatch_server.coaching.history import Conversation, Message
+from wingmanmatch_server.coaching.model import Author
+from wingmanmatch_server.coaching.planner import Plan, Planner
+from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.wire import timestamp
+
+ROLES = {
+    Author.PERSON: coaching_pb2.CONVERSATION_ROLE_PERSON,
+    Author.COACH: coaching_pb2.CONVERSATION_ROLE_COACH,
+}
+
+
+class CoachingService:
+    """Each method is the RPC of its name; `coaching_service.proto` has the contract."""
+
+    def __init__(self, coach: Coach | None, conversations: ConversationStore, planner: Planner) -> None:
+        """Without a coach nothing is answered, but what was said can still be read and forgotten."""
+        self._coach = coach
+        self._conversations = conversations
+        self._planner = planner
+
+    async def chat(
+        self, request: coaching_service_pb2.ChatRequest, _call: Call
+    ) -> AsyncGenerator[coaching_service_pb2.ChatResponse, None]:
+        """Answer a message."""
+        if self._coach is None:
+            raise _disabled()
+        conversation_id = _canonical(request.conversation_id) if request.conversation_id else None
+        answer = self._coach.chat(_canonical(request.user_id), conversation_id, request.message)
+        async with aclosing(answer) as events:
+            async for event in events:
+                yield _response(event)
+
+    async def get_conversation(
+        self, request: coaching_service_pb2.GetConversationRequest, _call: Call
+    ) -> coaching_service_pb2.GetConversationResponse:
+        """Return a conversation."""
+        conversation = await self._conversations.get(_canonical(request.user_id), _canonical(request.conversation_id))
+        return coaching_service_pb2.GetConversationResponse(conversation=_conversation(conversation))
+
+    async def delete_conversation(
+        self, request: coaching_service_pb2.DeleteConversationRequest, _call: Call
+    ) -> coaching_service_pb2.DeleteConversationResponse:
+        """Forget a conversation."""
+        await self._conversations.delete(_canonical(request.user_id), _canonical(request.conversation_id))
+        return coaching_service_pb2.DeleteConversationResponse()
+
+    async def suggest_meetup_plan(
+        self, request: coaching_service_pb2.SuggestMeetupPlanRequest, _call: Call
+    ) -> coaching_service_pb2.SuggestMeetupPlanResponse:
+        """Propose a meet-up."""
+        plan = await self._planner.propose(_canonical(request.match_id), _canonical(request.user_id))
+        return coaching_service_pb2.SuggestMeetupPlanResponse(plan=_plan(plan))
+
+
+def _disabled() -> errors.FailedPrecondition:
+    return errors.FailedPrecondition("FEATURE_DISABLED", "coaching is switched off", {"feature": "ai_coaching"})
+
+
+def _canonical(uuid_text: str) -> str:
+    return str(uuid.UUID(uuid_text))
+
+
+def _response(event: str | Done) -> coaching_service_pb2.ChatResponse:
+    if isinstance(event, str):
+        return coaching_service_pb2.ChatResponse(text_delta=event)
+    return coaching_service_pb2.ChatResponse(
+        done=coaching_service_pb2.ChatDone(
+            conversation_id=event.conversation_id,
+            input_tokens=event.input_tokens,
+            output_tokens=event.output_tokens,
+            ending=coaching_pb2.ChatEnding.Value(f"CHAT_ENDING_{event.ending}"),
+        )
+    )
+
+
+def _conversation(conversation: Conversation) -> coaching_pb2.Conversation:
+    return coaching_pb2.Conversation(
+        id=conversation.id,
+        user_id=conversation.user_id,
+        messages=[_message(each) for each in conversation.messages],
+        summary=conversation.summary,
+        create_time=timestamp(conversation.create_time),
+        update_time=timestamp(conversation.update_time),
+        expire_time=timestamp(conversation.expire_time),
+    )
+
+
+def _message(message: Message) -> coaching_pb2.ConversationMessage:
+    return coaching_pb2.ConversationMessage(
+        role=ROLES[message.author], text=message.text, create_time=timestamp(message.create_time)
+    )
+
+
+def _plan(plan: Plan) -> coaching_pb2.MeetupPlan:
+    source = coaching_pb2.MEETUP_PLAN_SOURCE_COACH if plan.by_coach else coaching_pb2.MEETUP_PLAN_SOURCE_CATALOGUE
+    return coaching_pb2.MeetupPlan(
+        venue_idea=plan.venue_idea,
+        explanation=plan.explanation,
+        challenges=[
+            coaching_pb2.PlannedChallenge(user_id=each.user_id, challenge_id=each.challenge_id, title=each.title)
+            for each in plan.challenges
+        ],
+        source=source,
+    )

@@ -1,0 +1,52 @@
+"""Asks the coach over gRPC."""
+
+from dataclasses import dataclass, field
+
+import grpc
+
+from support.requests import TIMEOUT
+from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
+from wingmanmatch_client import Client
+
+
+@dataclass(slots=True)
+class Told:
+    """What came of a stream, and by what error it ended, if by one."""
+
+    pieces: list[str] = field(default_factory=list)
+    done: coaching_service_pb2.ChatDone | None = None
+    error: grpc.aio.AioRpcError | None = None
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        return "".join(self.pieces)
+
+    @property
+    def conversation_id(self) -> str:
+        """The conversation of an answer that was given to its end."""
+        assert self.done is not None
+        return self.done.conversation_id
+
+
+async def ask(client: Client, user_id: str, message: str, conversation_id: str = "") -> Told:
+    """Send a message and read the answer to its end."""
+    told = Told()
+    request = coaching_service_pb2.ChatRequest(user_id=user_id, message=message, conversation_id=conversation_id)
+    try:
+        async for response in client.coaching.Chat(request, timeout=TIMEOUT):
+            assert told.done is None, "something came after the end"
+            if response.WhichOneof("event") == "done":
+                told.done = response.done
+            else:
+                told.pieces.append(response.text_delta)
+    except grpc.aio.AioRpcError as error:
+        told.error = error
+    return told
+
+
+async def conversation_of(client: Client, user_id: str, conversation_id: str) -> coaching_pb2.Conversation:
+    """Return a conversation."""
+    request = coaching_service_pb2.GetConversationRequest(user_id=user_id, conversation_id=conversation_id)
+    answer = await client.coaching.GetConversation(request, timeout=TIMEOUT)
+    return answer.conversation

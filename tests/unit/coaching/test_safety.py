@@ -1,0 +1,80 @@
+"""What the safety layer finds, and what it leaves alone."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from wingmanmatch_server.coaching.replies import REPLIES, in_place_of
+from wingmanmatch_server.coaching.safety import HELD_BACK, REDIRECTED, Category, Gate, Safety
+
+CASES = tomllib.loads(Path(__file__).with_name("safety_cases.toml").read_text())
+SAFETY = Safety()
+
+
+def cases(kind: str) -> list[tuple[str, str | None]]:
+    """Return (text, category) of every case; no category is None."""
+    return [(text, None if name == "nothing" else name) for name, texts in CASES[kind].items() for text in texts]
+
+
+@pytest.mark.parametrize(("message", "category"), cases("message"))
+def test_message_is_judged(message: str, category: str | None) -> None:
+    """What a person writes is about this and nothing else."""
+    assert SAFETY.judge(message).category == category
+
+
+@pytest.mark.parametrize(("text", "category"), cases("answer"))
+def test_answer_is_judged(text: str, category: str | None) -> None:
+    """What the coach says may be said, or is of this kind."""
+    assert SAFETY.unsayable(text) == category
+
+
+def test_every_category_has_cases() -> None:
+    """No kind of pattern is without its proof."""
+    assert {*CASES["message"], *CASES["answer"]} == {*Category, "nothing"}
+
+
+def test_letters_can_be_written_in_many_ways() -> None:
+    """Wide letters, curly quotes, capitals and odd blanks hide nothing."""
+    assert SAFETY.judge("\uff29  WANT\n to\u00a0DIE").category is Category.SELF_HARM
+    assert SAFETY.judge("I don\u2019t want to be alive").category is Category.SELF_HARM
+
+
+def test_minor_is_known_by_what_they_say() -> None:
+    """Saying one's age is no offence, but it is noted."""
+    assert SAFETY.judge("I'm 15 and shy at school") == (None, True)
+    assert SAFETY.judge("How do I get a girlfriend?", minor=True) == (Category.MINOR, True)
+    assert SAFETY.judge("How do I say hello?", minor=True) == (None, True)
+
+
+@pytest.mark.parametrize("text", [text for text, category in cases("answer") if category])
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_gate_holds_back_what_may_not_be_said(text: str, size: int) -> None:
+    """However an answer is cut into pieces, what comes out of it may be said, and the sentences before it do come."""
+    gate, before = Gate(SAFETY), "That is a good question. "
+    whole = before + text + " And so on, for a while."
+    passed = "".join(gate.feed(whole[place : place + size]) for place in range(0, len(whole), size)) + gate.end()
+    assert SAFETY.unsayable(passed) is None
+    assert passed == before
+    assert gate.category is not None
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 1000])
+def test_gate_changes_nothing_else(size: int) -> None:
+    """A harmless answer comes out as it went in, with as little delay as promised."""
+    gate, whole = Gate(SAFETY), "One small step. " + "and then another, " * 30 + "done!\n\nGood luck."
+    passed, fed = "", ""
+    for place in range(0, len(whole), size):
+        fed += whole[place : place + size]
+        passed += gate.feed(whole[place : place + size])
+        assert fed.startswith(passed)
+        assert len(fed) - len(passed) <= HELD_BACK
+    assert passed + gate.end() == whole
+
+
+def test_replies_can_be_said() -> None:
+    """What is said in place of an answer passes the rules for answers, and has no digit in it."""
+    for reply in [*REPLIES.values(), *map(in_place_of, Category)]:
+        assert SAFETY.unsayable(reply) is None
+        assert not any(character.isdigit() for character in reply.replace("younger than 18", ""))
+    assert set(REPLIES) == set(REDIRECTED)
