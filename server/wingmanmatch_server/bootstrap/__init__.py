@@ -14,7 +14,7 @@ import time
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import BinaryIO
@@ -107,6 +107,7 @@ class Application:
     handlers: Sequence[grpc.GenericRpcHandler]
     health: health.Health
     registry: CollectorRegistry
+    _: KW_ONLY
     drains: Sequence[Callable[[], None]] = ()
     in_flight: InFlight = field(default_factory=InFlight)
     routes: Sequence[web.RouteDef] = ()  # of HTTP_LISTEN

@@ -21,6 +21,7 @@ from wingmanmatch_server.notification.store import DeliveryEvent, NotificationSt
 from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 from wingmanmatch_server.notification.webhook import STATES, Webhooks, read_event
 from wingmanmatch_server.resilience.breaker import Breaker, Limits
+from wingmanmatch_server.resilience.retry import Retry, RetryLimits
 from wingmanmatch_server.web import serve_web
 
 NEXT_SECRET = "whsec_" + "A" * 44
@@ -206,7 +207,8 @@ async def test_events_wait_for_the_database(outbox: Outbox) -> None:
     breaker = Breaker("database", Limits(1, 60.0), lambda: 0.0)
     with suppress(TimeoutError), breaker.guard():
         raise TimeoutError
-    async with serving(outbox, NotificationStore(GuardedDatabase(outbox.database, breaker))) as site:
+    database = GuardedDatabase(outbox.database, breaker, Retry(RetryLimits(3, 1.0), breaker, lambda: 0.0, lambda: 0.0))
+    async with serving(outbox, NotificationStore(database)) as site:
         assert await site.tell(sign(body_of("delivered"))) == 503
         status, page = await site.open("POST", LINKS.url(str(uuid.uuid4()), "SESSION_REMINDER"))
     assert (status, "try again" in page) == (503, True)

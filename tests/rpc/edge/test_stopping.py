@@ -24,7 +24,7 @@ def application_of(implementation: object) -> Application:
     """Return what serves an implementation as the server does, calls counted."""
     in_flight = InFlight()
     handler = service_handler(MATCHING, implementation, [in_flight, *Edge().interceptors()])
-    return Application([handler], Health(()), CollectorRegistry(), in_flight)
+    return Application([handler], Health(()), CollectorRegistry(), in_flight=in_flight)
 
 
 async def test_stop_waits_for_handlers_that_clean_up() -> None:
