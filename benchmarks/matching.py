@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
+import grpc
 import uvloop
 
-from wingmanmatch.matching.v1 import matching_service_pb2
-from wingmanmatch_client import Client, connect
+from wingmanmatch.matching.v1 import matching_service_pb2, matching_service_pb2_grpc
 from wingmanmatch_server.bootstrap import open_application
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migrations import migrate, read_migrations
@@ -69,12 +69,13 @@ async def measure(kinds: Kinds, callers: list[str], calls: int) -> dict[str, lis
     return times
 
 
-def kinds_of(connection: asyncpg.Connection, database: PostgresDatabase, client: Client) -> Kinds:
+def kinds_of(connection: asyncpg.Connection, database: PostgresDatabase, channel: grpc.aio.Channel) -> Kinds:
     """Return what is measured, the limit first."""
+    stub = matching_service_pb2_grpc.MatchingServiceStub(channel)
     return {
         "select 1": lambda _: connection.fetchval("select 1"),
         "function": lambda user: database.call("list_candidates", p_user_id=user, p_radius_miles=25.0),
-        "ListCandidates": lambda user: client.matching.ListCandidates(
+        "ListCandidates": lambda user: stub.ListCandidates(
             matching_service_pb2.ListCandidatesRequest(user_id=user), timeout=10
         ),
     }
@@ -90,9 +91,9 @@ async def bench(dsn: str, redis_url: str, people: int, calls: int, folder: Path)
         open_postgres(dsn) as database,
         open_application(settings, dsn, redis_url, io.BytesIO()) as application,
         listening(application, "127.0.0.1:0") as (_, port),
-        connect(f"127.0.0.1:{port}") as client,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        times = await measure(kinds_of(connection, database, client), callers, calls)
+        times = await measure(kinds_of(connection, database, channel), callers, calls)
     await connection.close()
     for kind, found in times.items():
         cuts = statistics.quantiles(found, n=100)

@@ -13,8 +13,8 @@ import pytest
 from support.databases import execute, fresh_database
 from support.requests import TIMEOUT, invite, join_pair
 from support.served import Served, served
+from support.stubs import Stubs, open_stubs
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
-from wingmanmatch_client import Client, connect
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 
 ROUNDS = 4
@@ -35,7 +35,7 @@ def servers(dsn: str, engines: EmbeddedEngines, tmp_path: Path) -> Iterator[list
         yield [stack.enter_context(served(tmp_path / name, **options)) for name in ("one", "other")]
 
 
-def watch(client: Client, user_id: str, resume_token: str = "") -> "grpc.aio.UnaryStreamCall":
+def watch(client: Stubs, user_id: str, resume_token: str = "") -> "grpc.aio.UnaryStreamCall":
     """Open a stream."""
     request = matching_service_pb2.WatchMatchesRequest(user_id=user_id, resume_token=resume_token)
     return client.matching.WatchMatches(request, timeout=60)
@@ -49,7 +49,7 @@ async def next_event(call: "grpc.aio.UnaryStreamCall") -> matching_service_pb2.W
     return message
 
 
-async def cancel(client: Client, match: matching_pb2.Match) -> None:
+async def cancel(client: Stubs, match: matching_pb2.Match) -> None:
     """Withdraw an invitation."""
     request = matching_service_pb2.CancelMatchRequest(match_id=match.id, user_id=match.requester_id)
     await client.matching.CancelMatch(request, timeout=TIMEOUT)
@@ -58,7 +58,7 @@ async def cancel(client: Client, match: matching_pb2.Match) -> None:
 async def test_killed_server_costs_no_event(servers: list[Served]) -> None:
     """A reader whose server is killed goes on at another, and has every event once."""
     one, other = servers
-    async with connect(one.grpc) as doomed, connect(other.grpc) as safe:
+    async with open_stubs(one.grpc) as doomed, open_stubs(other.grpc) as safe:
         requester, invitee = await join_pair(safe)
         call = watch(doomed, invitee)
         await call.read()
@@ -79,7 +79,7 @@ async def test_killed_server_costs_no_event(servers: list[Served]) -> None:
 async def test_lost_connections_cost_no_event(servers: list[Served], dsn: str) -> None:
     """While the database keeps cutting every connection, also that which listens, streams live on and miss nothing."""
     _, server = servers
-    async with connect(server.grpc) as client:
+    async with open_stubs(server.grpc) as client:
         requester, invitee = await join_pair(client)
         call = watch(client, invitee)
         await call.read()

@@ -7,7 +7,7 @@ import pytest
 
 from support.databases import fresh_database
 from support.server import roomy_limits, serving_application
-from wingmanmatch_client import Client
+from support.stubs import Stubs
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 
 
@@ -18,7 +18,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory, transport: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def client(admin_dsn: str, engines: EmbeddedEngines, data_dir: Path, transport: str) -> AsyncIterator[Client]:
+async def client(admin_dsn: str, engines: EmbeddedEngines, data_dir: Path, transport: str) -> AsyncIterator[Stubs]:
     """A client of a server that a module's tests share; each test runs once for each transport."""
     async with (
         fresh_database(admin_dsn) as dsn,

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import grpc
 
 from support.requests import TIMEOUT
+from support.stubs import Stubs
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
-from wingmanmatch_client import Client
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Told:
         return self.done.conversation_id
 
 
-async def ask(client: Client, user_id: str, message: str, conversation_id: str = "") -> Told:
+async def ask(client: Stubs, user_id: str, message: str, conversation_id: str = "") -> Told:
     """Send a message and read the answer to its end."""
     told = Told()
     request = coaching_service_pb2.ChatRequest(user_id=user_id, message=message, conversation_id=conversation_id)
@@ -45,7 +45,7 @@ async def ask(client: Client, user_id: str, message: str, conversation_id: str =
     return told
 
 
-async def conversation_of(client: Client, user_id: str, conversation_id: str) -> coaching_pb2.Conversation:
+async def conversation_of(client: Stubs, user_id: str, conversation_id: str) -> coaching_pb2.Conversation:
     """Return a conversation."""
     request = coaching_service_pb2.GetConversationRequest(user_id=user_id, conversation_id=conversation_id)
     answer = await client.coaching.GetConversation(request, timeout=TIMEOUT)

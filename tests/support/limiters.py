@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from prometheus_client import CollectorRegistry
 
-from wingmanmatch_client import Client
+from support.stubs import Stubs
 from wingmanmatch_server.bootstrap import Application, open_application
 from wingmanmatch_server.bootstrap.redis_areas import open_rate_limits
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
@@ -87,7 +87,7 @@ class Served:
         self.application = application
         self.address = f"127.0.0.1:{port}"
         self.channel = channel
-        self.client = Client(channel)
+        self.client = Stubs(channel)
 
     def sample(self, name: str, **labels: str) -> float:
         """Return a metric's value, 0 if there is none."""

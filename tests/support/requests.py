@@ -4,8 +4,8 @@ import random
 import uuid
 from typing import Any
 
+from support.stubs import Stubs
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
-from wingmanmatch_client import Client
 
 TIMEOUT = 10.0
 
@@ -30,21 +30,21 @@ def profile(**changes: Any) -> matching_pb2.Profile:
     return matching_pb2.Profile(**fields | changes)
 
 
-async def join(client: Client, **changes: Any) -> matching_pb2.Profile:
+async def join(client: Stubs, **changes: Any) -> matching_pb2.Profile:
     """Create a profile and return it as it was sent."""
     sent = profile(**changes)
     await client.matching.UpsertProfile(matching_service_pb2.UpsertProfileRequest(profile=sent), timeout=TIMEOUT)
     return sent
 
 
-async def join_pair(client: Client, **changes: Any) -> tuple[str, str]:
+async def join_pair(client: Stubs, **changes: Any) -> tuple[str, str]:
     """Create two people within each other's reach and nobody else's, and return their ids."""
     first = await join(client, **changes)
     second = await join(client, location=first.location, **changes)
     return first.user_id, second.user_id
 
 
-async def invite(client: Client, requester: str, invitee: str, **fields: Any) -> matching_pb2.Match:
+async def invite(client: Stubs, requester: str, invitee: str, **fields: Any) -> matching_pb2.Match:
     """Make one person invite another and return the match."""
     request = matching_service_pb2.RequestMatchRequest(user_id=requester, candidate_user_id=invitee, **fields)
     return (await client.matching.RequestMatch(request, timeout=TIMEOUT)).match

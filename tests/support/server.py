@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from support.postgrest import ANONYMOUS_KEY, SERVICE_KEY, serving_rest
-from wingmanmatch_client import Client, connect
+from support.stubs import Stubs, open_stubs
 from wingmanmatch_server.bootstrap import open_application
 from wingmanmatch_server.serving import listening
 from wingmanmatch_server.settings import Settings
@@ -16,7 +16,7 @@ from wingmanmatch_server.settings import Settings
 @asynccontextmanager
 async def serving_application(
     database_dsn: str | None, redis_url: str, data_dir: Path, *, transport: str = "postgres", **settings: Any
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[Stubs]:
     """Serve the application on a port of its own and yield a client of it.
 
     It reaches its database over PostgreSQL's protocol, or with `transport="rest"` as it reaches Supabase. Without a
@@ -31,7 +31,7 @@ async def serving_application(
         given = Settings(_env_file=None, data_dir=data_dir, **settings)
         application = await stack.enter_async_context(open_application(given, database_url, redis_url, io.BytesIO()))
         _, port = await stack.enter_async_context(listening(application, "127.0.0.1:0"))
-        yield await stack.enter_async_context(connect(f"127.0.0.1:{port}"))
+        yield await stack.enter_async_context(open_stubs(f"127.0.0.1:{port}"))
 
 
 def supabase_settings(url: str) -> dict[str, str]:

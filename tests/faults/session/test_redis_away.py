@@ -19,9 +19,9 @@ from support.redis_proxy import RedisProxy, proxying
 from support.requests import join
 from support.server import serving_application
 from support.sessions import HOUR, create_store
+from support.stubs import Stubs
 from wingmanmatch.matching.v1 import matching_service_pb2
 from wingmanmatch.session.v1 import session_service_pb2 as pb
-from wingmanmatch_client import Client
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import open_redis
@@ -44,7 +44,7 @@ def valkey(tmp_path: Path) -> Iterator[EmbeddedEngines]:
 
 
 @pytest.fixture
-async def client(admin_dsn: str, valkey: EmbeddedEngines, tmp_path: Path) -> AsyncIterator[Client]:
+async def client(admin_dsn: str, valkey: EmbeddedEngines, tmp_path: Path) -> AsyncIterator[Stubs]:
     """A client of a server on that Valkey."""
     async with (
         fresh_database(admin_dsn) as dsn,
@@ -53,24 +53,24 @@ async def client(admin_dsn: str, valkey: EmbeddedEngines, tmp_path: Path) -> Asy
         yield client
 
 
-async def create(client: Client) -> str:
+async def create(client: Stubs) -> str:
     """Open a session and return its token."""
     return (await client.session.CreateSession(pb.CreateSessionRequest(user_id=USER), timeout=5)).token
 
 
-async def get(client: Client, token: str, patience: float = 5) -> str:
+async def get(client: Stubs, token: str, patience: float = 5) -> str:
     """Return the id of the session of a token."""
     return (await client.session.GetSession(pb.GetSessionRequest(token=token), timeout=patience)).session.id
 
 
-async def until_open(client: Client, token: str) -> None:
+async def until_open(client: Stubs, token: str) -> None:
     """Call until the breaker answers for Redis."""
     async with asyncio.timeout(20):
         while (await failure_of(get(client, token))).reason != "CIRCUIT_OPEN":
             pass
 
 
-async def refused_at_once(client: Client, token: str) -> list[Failure]:
+async def refused_at_once(client: Stubs, token: str) -> list[Failure]:
     """Return how each method fails that needs Redis; none may take longer than an instant."""
     session, failures = client.session, []
     for call in (
@@ -96,7 +96,7 @@ def assert_away(failures: list[Failure]) -> None:
         assert 0 < failure.detail(error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() <= 30
 
 
-async def until_back(client: Client, token: str) -> str:
+async def until_back(client: Stubs, token: str) -> str:
     """Call until Redis answers again; return the id of the session."""
     async with asyncio.timeout(20):
         while True:
@@ -108,7 +108,7 @@ async def until_back(client: Client, token: str) -> str:
                 await asyncio.sleep(0.05)
 
 
-async def profile_works(client: Client) -> None:
+async def profile_works(client: Stubs) -> None:
     """Check that what needs no Redis is not in the way of its absence."""
     user_id = (await join(client)).user_id
     started = time.perf_counter()
@@ -116,7 +116,7 @@ async def profile_works(client: Client) -> None:
     assert time.perf_counter() - started < 5 * AT_ONCE
 
 
-async def test_killed(client: Client, valkey: EmbeddedEngines) -> None:
+async def test_killed(client: Stubs, valkey: EmbeddedEngines) -> None:
     """While Redis is gone sessions are refused at once, the rest goes on, and a restart brings the sessions back."""
     token = await create(client)
     session_id = await get(client, token)
@@ -134,7 +134,7 @@ async def test_killed(client: Client, valkey: EmbeddedEngines) -> None:
     assert await until_back(client, token) == session_id
 
 
-async def test_stopped(client: Client, valkey: EmbeddedEngines) -> None:
+async def test_stopped(client: Stubs, valkey: EmbeddedEngines) -> None:
     """A Redis that takes calls and answers none is found out, refused at once, and used again when it goes on.
 
     The callers' deadlines pass before the server has waited for as long as it would.

@@ -10,8 +10,8 @@ from support.claude_server import ClaudeServer, serving_claude
 from support.databases import fresh_database
 from support.requests import TIMEOUT
 from support.server import roomy_limits, serving_application
+from support.stubs import Stubs
 from wingmanmatch.system.v1 import system_service_pb2
-from wingmanmatch_client import Client
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 
@@ -61,7 +61,7 @@ async def client(
     redis_url: str,
     tmp_path_factory: pytest.TempPathFactory,
     _claude_address: None,
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[Stubs]:
     """A client of a server that coaches."""
     assert redis.client
     folder: Path = tmp_path_factory.mktemp("data")
@@ -79,7 +79,7 @@ async def client(
 
 
 @pytest.fixture(autouse=True)
-async def _fresh(client: Client, claude: ClaudeServer) -> None:
+async def _fresh(client: Stubs, claude: ClaudeServer) -> None:
     """Let no test meet the circuit or the answers that another left."""
     claude.script()
     await client.system.ResetCircuitBreaker(

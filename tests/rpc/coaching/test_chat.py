@@ -9,11 +9,12 @@ import pytest
 from support.claude_server import BreaksOff, ClaudeServer, Refuses, Says
 from support.coaching import ask, conversation_of
 from support.requests import TIMEOUT, join
+from support.stubs import Stubs
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
 from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
-from wingmanmatch_client import Client, reason_of
+from wingmanmatch_client import reason_of
 
 CAPACITY = 20_000
 
@@ -23,7 +24,7 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-async def tokens_left(client: Client, user_id: str) -> int:
+async def tokens_left(client: Stubs, user_id: str) -> int:
     """Return what is left of a person's budget."""
     descriptor = rate_limit_pb2.RateLimitDescriptor(policy="coaching_tokens", subject=user_id)
     request = rate_limit_service_pb2.PeekRateLimitRequest(descriptors=[descriptor])
@@ -31,7 +32,7 @@ async def tokens_left(client: Client, user_id: str) -> int:
     return int(answer.results[0].remaining)
 
 
-async def test_answer_streams_and_ends(client: Client, claude: ClaudeServer) -> None:
+async def test_answer_streams_and_ends(client: Stubs, claude: ClaudeServer) -> None:
     """The pieces make up the answer, and the end tells what it cost and how to go on."""
     claude.script(
         Says(["Start with one hello. ", "Then another."], input_tokens=40, cached_tokens=900, output_tokens=9)
@@ -45,7 +46,7 @@ async def test_answer_streams_and_ends(client: Client, claude: ClaudeServer) -> 
     assert uuid.UUID(told.conversation_id)
 
 
-async def test_conversation_goes_on(client: Client, claude: ClaudeServer) -> None:
+async def test_conversation_goes_on(client: Stubs, claude: ClaudeServer) -> None:
     """The next answer is asked with what was said before, and both exchanges are kept in their order."""
     person = new_id()
     first = await ask(client, person, "I froze at a party.")
@@ -58,7 +59,7 @@ async def test_conversation_goes_on(client: Client, claude: ClaudeServer) -> Non
     assert kept.create_time.ToDatetime() <= kept.update_time.ToDatetime() < kept.expire_time.ToDatetime()
 
 
-async def test_coach_knows_the_person(client: Client, claude: ClaudeServer) -> None:
+async def test_coach_knows_the_person(client: Stubs, claude: ClaudeServer) -> None:
     """Level and archetype are told to the model; name, address and place are not."""
     person = await join(
         client,
@@ -77,7 +78,7 @@ async def test_coach_knows_the_person(client: Client, claude: ClaudeServer) -> N
         assert private not in str(claude.requests[-1])
 
 
-async def test_conversation_is_its_persons_own(client: Client) -> None:
+async def test_conversation_is_its_persons_own(client: Stubs) -> None:
     """Somebody else's conversation is as good as none, to continue and to read."""
     told = await ask(client, new_id(), "Hello")
     stranger = new_id()
@@ -89,7 +90,7 @@ async def test_conversation_is_its_persons_own(client: Client) -> None:
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_deleted_conversation_is_gone(client: Client) -> None:
+async def test_deleted_conversation_is_gone(client: Stubs) -> None:
     """What was deleted can be neither read nor continued, and deleting it again is no error."""
     person = new_id()
     told = await ask(client, person, "Hello")
@@ -110,7 +111,7 @@ async def test_deleted_conversation_is_gone(client: Client) -> None:
     ],
 )
 async def test_ending_is_told(
-    client: Client, claude: ClaudeServer, stop: str, ending: coaching_pb2.ChatEnding.ValueType
+    client: Stubs, claude: ClaudeServer, stop: str, ending: coaching_pb2.ChatEnding.ValueType
 ) -> None:
     """Why the model stopped is told at the end."""
     claude.script(Says(["Well."], stop=stop))
@@ -121,7 +122,7 @@ async def test_ending_is_told(
 
 @pytest.mark.parametrize("failure", [Refuses(500), Refuses(529), Refuses(429, "0.01"), BreaksOff([], "drop")])
 async def test_one_failure_before_the_answer_is_repeated(
-    client: Client, claude: ClaudeServer, failure: Refuses | BreaksOff
+    client: Stubs, claude: ClaudeServer, failure: Refuses | BreaksOff
 ) -> None:
     """A single failure before the first piece is not seen."""
     claude.script(failure)
@@ -130,7 +131,7 @@ async def test_one_failure_before_the_answer_is_repeated(
     assert len(claude.requests) == 2
 
 
-async def test_overload_is_told_with_when_to_come_back(client: Client, claude: ClaudeServer) -> None:
+async def test_overload_is_told_with_when_to_come_back(client: Stubs, claude: ClaudeServer) -> None:
     """A limit of the provider's is no limit of the caller's: UNAVAILABLE, with its hint, and asked once only."""
     claude.script(Refuses(429, "30"))
     told = await ask(client, new_id(), "Hello")
@@ -140,7 +141,7 @@ async def test_overload_is_told_with_when_to_come_back(client: Client, claude: C
 
 
 @pytest.mark.parametrize("how", ["overloaded_error", "api_error", "drop", "end"])
-async def test_failure_in_the_middle_keeps_what_was_said(client: Client, claude: ClaudeServer, how: str) -> None:
+async def test_failure_in_the_middle_keeps_what_was_said(client: Stubs, claude: ClaudeServer, how: str) -> None:
     """What was sent stays valid and is paid for; the end is a clear status; nothing is asked again."""
     person = new_id()
     claude.script(BreaksOff(["First say hello. ", "Then"], how))
@@ -152,7 +153,7 @@ async def test_failure_in_the_middle_keeps_what_was_said(client: Client, claude:
     assert CAPACITY - 960 < await tokens_left(client, person) < CAPACITY - 940
 
 
-async def test_request_that_is_wrong_is_ours(client: Client, claude: ClaudeServer) -> None:
+async def test_request_that_is_wrong_is_ours(client: Stubs, claude: ClaudeServer) -> None:
     """What Claude calls invalid is a defect here, told by an opaque id."""
     claude.script(Refuses(400))
     told = await ask(client, new_id(), "Hello")
@@ -160,7 +161,7 @@ async def test_request_that_is_wrong_is_ours(client: Client, claude: ClaudeServe
     assert told.error.code() is grpc.StatusCode.INTERNAL
 
 
-async def test_circuit_opens(client: Client, claude: ClaudeServer) -> None:
+async def test_circuit_opens(client: Stubs, claude: ClaudeServer) -> None:
     """Five failures in a row open the circuit: nobody is asked any more, health and the report say so."""
     claude.script(*[Refuses(401)] * 5)
     for _ in range(5):
@@ -174,7 +175,7 @@ async def test_circuit_opens(client: Client, claude: ClaudeServer) -> None:
     assert states["external_api"] == system_pb2.CIRCUIT_BREAKER_STATE_OPEN
 
 
-async def test_cancelling_stops_the_model(client: Client, claude: ClaudeServer) -> None:
+async def test_cancelling_stops_the_model(client: Stubs, claude: ClaudeServer) -> None:
     """When the caller goes, the request to the model ends at once, and what was said is remembered as it was."""
     person = new_id()
     claude.script(BreaksOff(["First say hello. ", "And then"], "stall"))
@@ -190,7 +191,7 @@ async def test_cancelling_stops_the_model(client: Client, claude: ClaudeServer) 
     assert told.error is None
 
 
-async def test_budget_ends(client: Client, claude: ClaudeServer) -> None:
+async def test_budget_ends(client: Stubs, claude: ClaudeServer) -> None:
     """An answer costs what it cost and no more; at the end of the budget nothing is asked, and a hint says when."""
     person = new_id()
     claude.script(Says(["Hello."], input_tokens=2000, cached_tokens=1000, output_tokens=16_000))
@@ -203,7 +204,7 @@ async def test_budget_ends(client: Client, claude: ClaudeServer) -> None:
     assert len(claude.requests) == 1
 
 
-async def test_two_messages_at_once_are_both_kept(client: Client) -> None:
+async def test_two_messages_at_once_are_both_kept(client: Stubs) -> None:
     """Two calls on one conversation lose nothing of either."""
     person = new_id()
     first = await ask(client, person, "Hello")

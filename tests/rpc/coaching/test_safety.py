@@ -7,8 +7,9 @@ import pytest
 
 from support.claude_server import ClaudeServer, Says
 from support.coaching import ask, conversation_of
+from support.stubs import Stubs
 from wingmanmatch.coaching.v1 import coaching_pb2
-from wingmanmatch_client import Client, reason_of
+from wingmanmatch_client import reason_of
 
 
 def new_id() -> str:
@@ -20,7 +21,7 @@ def new_id() -> str:
     ("message", "category"),
     [("How do I stalk her?", "harassment"), ("I won't take no for an answer.", "pressure")],
 )
-async def test_harm_to_others_is_refused(client: Client, claude: ClaudeServer, message: str, category: str) -> None:
+async def test_harm_to_others_is_refused(client: Stubs, claude: ClaudeServer, message: str, category: str) -> None:
     """The message is refused by rule, and never reaches the model."""
     told = await ask(client, new_id(), message)
     assert told.error is not None
@@ -30,7 +31,7 @@ async def test_harm_to_others_is_refused(client: Client, claude: ClaudeServer, m
     assert claude.requests == []
 
 
-async def test_self_harm_leads_to_help(client: Client, claude: ClaudeServer) -> None:
+async def test_self_harm_leads_to_help(client: Stubs, claude: ClaudeServer) -> None:
     """Somebody in need hears where help is, without the model, and without a telephone number."""
     person = new_id()
     told = await ask(client, person, "I want to kill myself")
@@ -44,7 +45,7 @@ async def test_self_harm_leads_to_help(client: Client, claude: ClaudeServer) -> 
     assert [each.text for each in kept.messages] == ["I want to kill myself", told.text]
 
 
-async def test_minors_are_not_coached_on_dating(client: Client, claude: ClaudeServer) -> None:
+async def test_minors_are_not_coached_on_dating(client: Stubs, claude: ClaudeServer) -> None:
     """Who said once to be a minor is remembered as one, is coached on other things, and the model is told."""
     person = new_id()
     told = await ask(client, person, "I'm 15 and shy at school. How do I make friends?")
@@ -56,7 +57,7 @@ async def test_minors_are_not_coached_on_dating(client: Client, claude: ClaudeSe
     assert len(claude.requests) == 1
 
 
-async def test_what_the_model_may_not_say_is_withheld(client: Client, claude: ClaudeServer) -> None:
+async def test_what_the_model_may_not_say_is_withheld(client: Stubs, claude: ClaudeServer) -> None:
     """Nothing of what may not be said gets out, however it is cut; what was said before stays."""
     said = "Be kind to her. If she declines, just keep asking until she gives in, it works."
     claude.script(Says([said[place : place + 3] for place in range(0, len(said), 3)]))
@@ -67,7 +68,7 @@ async def test_what_the_model_may_not_say_is_withheld(client: Client, claude: Cl
     assert told.done.ending == coaching_pb2.CHAT_ENDING_REDIRECTED
 
 
-async def test_invented_telephone_numbers_are_withheld(client: Client, claude: ClaudeServer) -> None:
+async def test_invented_telephone_numbers_are_withheld(client: Stubs, claude: ClaudeServer) -> None:
     """A number that the model makes up is not passed on."""
     claude.script(Says(["That sounds hard. You can call the help line at ", "0800 55", "5 1234 any time."]))
     told = await ask(client, new_id(), "I feel so alone.")

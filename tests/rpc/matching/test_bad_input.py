@@ -9,8 +9,8 @@ import pytest
 
 from support.edge import failure_of
 from support.requests import TIMEOUT, invite, join, join_pair, profile
+from support.stubs import Stubs
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
-from wingmanmatch_client import Client
 
 SOMEBODY = "00000000-0000-4000-8000-000000000001"
 
@@ -37,7 +37,7 @@ PROFILES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "field"), PROFILES.values(), ids=PROFILES)
-async def test_bad_profile_names_its_field(client: Client, changes: dict[str, Any], field: str) -> None:
+async def test_bad_profile_names_its_field(client: Stubs, changes: dict[str, Any], field: str) -> None:
     """The field at fault is named, and the profile that was there stays as it was."""
     good = await join(client)
     request = matching_service_pb2.GetProfileRequest(user_id=good.user_id)
@@ -51,7 +51,7 @@ async def test_bad_profile_names_its_field(client: Client, changes: dict[str, An
     assert before == after
 
 
-async def test_new_profile_needs_a_place(client: Client) -> None:
+async def test_new_profile_needs_a_place(client: Stubs) -> None:
     """Nobody can be matched from nowhere."""
     nowhere = profile()
     nowhere.ClearField("location")
@@ -60,7 +60,7 @@ async def test_new_profile_needs_a_place(client: Client) -> None:
     assert (failure.code, list(failure.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["profile.location"])
 
 
-async def test_no_profile_at_all(client: Client) -> None:
+async def test_no_profile_at_all(client: Stubs) -> None:
     """A request without its only field says which it is."""
     request = matching_service_pb2.UpsertProfileRequest()
     failure = await failure_of(client.matching.UpsertProfile(request, timeout=TIMEOUT))
@@ -68,7 +68,7 @@ async def test_no_profile_at_all(client: Client) -> None:
 
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, 10_000.0, math.nan, math.inf])
-async def test_radius_out_of_range(client: Client, radius: float) -> None:
+async def test_radius_out_of_range(client: Stubs, radius: float) -> None:
     """A radius is above 0 and at most 500 miles, for both RPCs that take one."""
     looking = matching_service_pb2.ListCandidatesRequest(user_id=SOMEBODY, radius_miles=radius)
     asking = matching_service_pb2.RequestMatchRequest(user_id=SOMEBODY, radius_miles=radius)
@@ -78,7 +78,7 @@ async def test_radius_out_of_range(client: Client, radius: float) -> None:
 
 
 @pytest.mark.parametrize("token", ["garbage", "!!!", "é", "A" * 512, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"])
-async def test_page_token_garbage(client: Client, token: str) -> None:
+async def test_page_token_garbage(client: Stubs, token: str) -> None:
     """A token that was not issued is refused by both lists."""
     candidates = matching_service_pb2.ListCandidatesRequest(user_id=SOMEBODY, page_token=token)
     matches = matching_service_pb2.ListMatchesRequest(user_id=SOMEBODY, page_token=token)
@@ -91,7 +91,7 @@ async def test_page_token_garbage(client: Client, token: str) -> None:
         assert list(failure.violations) == ["page_token"]
 
 
-async def test_page_token_of_another_list(client: Client) -> None:
+async def test_page_token_of_another_list(client: Stubs) -> None:
     """A token issued for other arguments is refused."""
     me = await join(client)
     for _ in range(2):
@@ -103,7 +103,7 @@ async def test_page_token_of_another_list(client: Client) -> None:
     assert failure.reason == "PAGE_TOKEN_INVALID"
 
 
-async def test_unknown_people(client: Client) -> None:
+async def test_unknown_people(client: Stubs) -> None:
     """Whoever has no profile is told so, and an unknown candidate is told apart from oneself."""
     nobody, somebody = str(uuid.uuid4()), (await join(client)).user_id
     matching = client.matching
@@ -120,14 +120,14 @@ async def test_unknown_people(client: Client) -> None:
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "CANDIDATE_NOT_FOUND")
 
 
-async def test_oneself_is_no_candidate(client: Client) -> None:
+async def test_oneself_is_no_candidate(client: Stubs) -> None:
     """Nobody is their own wingman."""
     somebody = (await join(client)).user_id
     failure = await failure_of(invite(client, somebody, somebody))
     assert (failure.code, list(failure.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["candidate_user_id"])
 
 
-async def test_inactive_candidate(client: Client) -> None:
+async def test_inactive_candidate(client: Stubs) -> None:
     """An inactive person can't be invited, and is not told apart from one out of reach."""
     first, second = await join_pair(client)
     await join(client, user_id=second, active=False)
@@ -135,7 +135,7 @@ async def test_inactive_candidate(client: Client) -> None:
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CANDIDATE_UNAVAILABLE")
 
 
-async def test_inactive_requester(client: Client) -> None:
+async def test_inactive_requester(client: Stubs) -> None:
     """An inactive person neither looks nor asks."""
     somebody = await join(client, active=False)
     looking = matching_service_pb2.ListCandidatesRequest(user_id=somebody.user_id)
@@ -145,7 +145,7 @@ async def test_inactive_requester(client: Client) -> None:
         assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PROFILE_INACTIVE")
 
 
-async def test_answers_of_the_wrong_person(client: Client) -> None:
+async def test_answers_of_the_wrong_person(client: Stubs) -> None:
     """Only the invited person responds, only the requester cancels, and to a stranger the match does not exist."""
     requester, invitee = await join_pair(client)
     stranger = (await join(client)).user_id
@@ -170,7 +170,7 @@ async def test_answers_of_the_wrong_person(client: Client) -> None:
 
 
 @pytest.mark.parametrize("request_id", ["1", "not-a-uuid", "x" * 1000])
-async def test_malformed_request_id(client: Client, request_id: str) -> None:
+async def test_malformed_request_id(client: Stubs, request_id: str) -> None:
     """A request_id is a UUID."""
     request = matching_service_pb2.RequestMatchRequest(user_id=SOMEBODY, request_id=request_id)
     failure = await failure_of(client.matching.RequestMatch(request, timeout=TIMEOUT))

@@ -13,9 +13,9 @@ from support.databases import fresh_database
 from support.edge import failure_of
 from support.requests import TIMEOUT, invite, join, join_pair
 from support.server import roomy_limits, serving_application
+from support.stubs import Stubs
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch.session.v1 import session_service_pb2
-from wingmanmatch_client import Client
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 
@@ -35,7 +35,7 @@ async def redis(redis_url: str) -> AsyncIterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-async def client(admin_dsn: str, redis_url: str, data_dir: Path, transport: str) -> AsyncIterator[Client]:
+async def client(admin_dsn: str, redis_url: str, data_dir: Path, transport: str) -> AsyncIterator[Stubs]:
     """A client of a server that these tests share; each runs once for each transport."""
     options: dict[str, Any] = {"transport": transport, "rate_limits_file": roomy_limits(data_dir)}
     async with (
@@ -45,13 +45,13 @@ async def client(admin_dsn: str, redis_url: str, data_dir: Path, transport: str)
         yield client
 
 
-async def delete(client: Client, user_id: str, request_id: str = "") -> None:
+async def delete(client: Stubs, user_id: str, request_id: str = "") -> None:
     """Erase a person."""
     request = matching_service_pb2.DeleteProfileRequest(user_id=user_id, request_id=request_id)
     await client.matching.DeleteProfile(request, timeout=TIMEOUT)
 
 
-async def open_session(client: Client, user_id: str) -> str:
+async def open_session(client: Stubs, user_id: str) -> str:
     """Open a session and return its token."""
     request = session_service_pb2.CreateSessionRequest(user_id=user_id)
     request.data.update({"theme": "dark", "steps": [1, 2]})
@@ -59,14 +59,14 @@ async def open_session(client: Client, user_id: str) -> str:
     return token
 
 
-async def export(client: Client, user_id: str) -> list[tuple[int, dict[str, Any]]]:
+async def export(client: Stubs, user_id: str) -> list[tuple[int, dict[str, Any]]]:
     """Return the records about a person."""
     request = matching_service_pb2.ExportProfileRequest(user_id=user_id)
     call = client.matching.ExportProfile(request, timeout=TIMEOUT)
     return [(response.kind, MessageToDict(response.record)) async for response in call]
 
 
-async def test_erased_person_is_nowhere(client: Client, redis: RedisServer) -> None:
+async def test_erased_person_is_nowhere(client: Stubs, redis: RedisServer) -> None:
     """Profile, sessions and rate limits are gone from the database and from Redis; a repetition succeeds."""
     me, friend = await join_pair(client)
     token = await open_session(client, me)
@@ -103,7 +103,7 @@ async def keys_about(redis: RedisServer, user_id: str) -> list[bytes]:
     return found
 
 
-async def test_rate_limits_are_forgotten(client: Client, redis: RedisServer) -> None:
+async def test_rate_limits_are_forgotten(client: Stubs, redis: RedisServer) -> None:
     """Right after the erasure no bucket of the person is left, and others' are."""
     me, friend = await join_pair(client)
     await delete(client, me)
@@ -111,7 +111,7 @@ async def test_rate_limits_are_forgotten(client: Client, redis: RedisServer) -> 
     assert await keys_about(redis, friend)
 
 
-async def test_erased_persons_stream_ends(client: Client) -> None:
+async def test_erased_persons_stream_ends(client: Stubs) -> None:
     """Who watches when they are erased is told that there is no such person; the friend sees the match end."""
     me, friend = await join_pair(client)
     await invite(client, friend, me)
@@ -129,7 +129,7 @@ async def test_erased_persons_stream_ends(client: Client) -> None:
     calls[1].cancel()
 
 
-async def test_export_is_all_of_it_kind_by_kind(client: Client) -> None:
+async def test_export_is_all_of_it_kind_by_kind(client: Stubs) -> None:
     """The stream has the profile with its place, matches, mails and sessions, in the order of their kinds."""
     sent = await join(client, bio="All about me.")
     friend = await join(client, location=sent.location)
@@ -151,7 +151,7 @@ async def test_export_is_all_of_it_kind_by_kind(client: Client) -> None:
     assert friends[matching_pb2.EXPORT_RECORD_KIND_NOTIFICATION]["recipient_email"] == friend.email
 
 
-async def test_nobody_has_no_export(client: Client) -> None:
+async def test_nobody_has_no_export(client: Stubs) -> None:
     """A person without a profile is not found."""
     request = matching_service_pb2.ExportProfileRequest(user_id="7b2f0c5e-52a8-4d0b-9a53-8d6d9ef0a00b")
     failure = await failure_of(client.matching.ExportProfile(request, timeout=TIMEOUT).read())

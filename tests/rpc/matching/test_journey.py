@@ -11,11 +11,11 @@ import pytest
 
 from support.edge import failure_of
 from support.requests import TIMEOUT, invite, join, join_pair, profile
+from support.stubs import Stubs
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
-from wingmanmatch_client import Client
 
 
-async def test_profile_is_returned_as_stored_without_its_place(client: Client) -> None:
+async def test_profile_is_returned_as_stored_without_its_place(client: Stubs) -> None:
     """What was sent comes back with defaults filled in, and the coordinates never do."""
     sent = profile()
     answer = await client.matching.UpsertProfile(
@@ -39,7 +39,7 @@ async def test_profile_is_returned_as_stored_without_its_place(client: Client) -
     assert stored.create_time.ToSeconds() > 0
 
 
-async def test_profile_keeps_its_place_when_none_is_sent(client: Client) -> None:
+async def test_profile_keeps_its_place_when_none_is_sent(client: Stubs) -> None:
     """A later upsert without a location changes everything else."""
     first, second = await join_pair(client)
     changed = profile(user_id=first, first_name="Alex")
@@ -50,7 +50,7 @@ async def test_profile_keeps_its_place_when_none_is_sent(client: Client) -> None
     assert (candidate.user_id, candidate.first_name) == (first, "Alex")
 
 
-async def test_candidates_come_in_pages(client: Client) -> None:
+async def test_candidates_come_in_pages(client: Stubs) -> None:
     """Pages joined are the whole list, nearest first, and the last page has no token."""
     me = await join(client)
     for step in range(5):
@@ -68,7 +68,7 @@ async def test_candidates_come_in_pages(client: Client) -> None:
     assert distances[0] == pytest.approx(1.4, abs=0.05)
 
 
-async def test_invitation_and_acceptance_reach_their_readers(client: Client, data_dir: Path) -> None:
+async def test_invitation_and_acceptance_reach_their_readers(client: Stubs, data_dir: Path) -> None:
     """The invited person's mail lies in the outbox, and after the acceptance the requester's does."""
     requester, invitee = await join_pair(client)
     match = await invite(client, requester, invitee, venue_suggestion="the old <b>library</b>", message="Hello!")
@@ -102,7 +102,7 @@ async def mail_about(data_dir: Path, kind: str) -> email.message.EmailMessage:
     return message
 
 
-async def test_decline_can_ask_for_the_next(client: Client) -> None:
+async def test_decline_can_ask_for_the_next(client: Stubs) -> None:
     """Who declines with find_next has invited the nearest other person by the same call."""
     requester, invitee = await join_pair(client)
     place = (
@@ -120,7 +120,7 @@ async def test_decline_can_ask_for_the_next(client: Client) -> None:
     assert not answer.HasField("next_match")
 
 
-async def test_matches_are_listed_newest_first_and_by_state(client: Client) -> None:
+async def test_matches_are_listed_newest_first_and_by_state(client: Stubs) -> None:
     """The list shows a person's matches of the states asked for, and only to them."""
     first, second = await join_pair(client)
     match = await invite(client, first, second)
@@ -134,7 +134,7 @@ async def test_matches_are_listed_newest_first_and_by_state(client: Client) -> N
     assert not (await client.matching.ListMatches(request, timeout=TIMEOUT)).matches
 
 
-async def test_repeated_request_id_returns_the_first_answer(client: Client) -> None:
+async def test_repeated_request_id_returns_the_first_answer(client: Stubs) -> None:
     """A retry with the same request_id and body changes nothing; with another body it is refused."""
     requester, invitee = await join_pair(client)
     request = matching_service_pb2.RequestMatchRequest(user_id=requester, request_id=str(uuid.uuid4()))
@@ -148,7 +148,7 @@ async def test_repeated_request_id_returns_the_first_answer(client: Client) -> N
     assert failure.violations == {"request_id": "REQUEST_ID_REUSED"}
 
 
-async def test_both_asking_makes_one_accepted_match(client: Client) -> None:
+async def test_both_asking_makes_one_accepted_match(client: Stubs) -> None:
     """A named request in the opposite direction accepts the invitation."""
     first, second = await join_pair(client)
     invitation = await invite(client, first, second)

@@ -10,8 +10,8 @@ from google.protobuf.descriptor import Descriptor
 
 from support.people import MILES_PER_DEGREE
 from support.requests import TIMEOUT, join
+from support.stubs import Stubs
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
-from wingmanmatch_client import Client
 from wingmanmatch_server.bootstrap import SERVICES
 
 Place = tuple[float, float]
@@ -62,7 +62,7 @@ def trilaterated(probes: Sequence[tuple[Place, float]], start: Place) -> Place:
 
 
 @pytest.mark.parametrize("transport", ["postgres"], indirect=True)
-async def test_attacker_that_can_measure_finds_a_precise_place(client: Client) -> None:
+async def test_attacker_that_can_measure_finds_a_precise_place(client: Stubs) -> None:
     """The attack is a good one: who shows the place precisely is found to a few hundred feet."""
     target = await join(client, **somewhere(1))
     found = await attack(client, target, probes=100)
@@ -70,7 +70,7 @@ async def test_attacker_that_can_measure_finds_a_precise_place(client: Client) -
 
 
 @pytest.mark.parametrize("transport", ["postgres"], indirect=True)
-async def test_thousand_probes_find_no_more_than_the_city(client: Client) -> None:
+async def test_thousand_probes_find_no_more_than_the_city(client: Stubs) -> None:
     """From a thousand places around, the attack finds a stand-in, the same for every place of a whole area.
 
     It recovers the stand-in well, so it is the stand-in that hides the person and no lack of probes: two people's
@@ -111,7 +111,7 @@ def place_of(profile: matching_pb2.Profile) -> Place:
     return profile.location.latitude, profile.location.longitude
 
 
-async def attack(client: Client, target: matching_pb2.Profile, probes: int) -> Place:
+async def attack(client: Stubs, target: matching_pb2.Profile, probes: int) -> Place:
     """Move an attacker around a person, read each distance shown, and return the place that fits best."""
     source = random.Random(probes)
     attacker = await join(client, location=target.location, max_travel_miles=500, first_name="Attacker")
@@ -126,7 +126,7 @@ async def attack(client: Client, target: matching_pb2.Profile, probes: int) -> P
     return trilaterated([(place, distance - 2.5 * coarse) for place, distance in measured], place_of(target))
 
 
-async def distance_from(client: Client, attacker: matching_pb2.Profile, target: str, place: Place) -> float:
+async def distance_from(client: Stubs, attacker: matching_pb2.Profile, target: str, place: Place) -> float:
     """Return how far away the attacker sees a person from a place."""
     attacker.location.latitude, attacker.location.longitude = place
     await client.matching.UpsertProfile(matching_service_pb2.UpsertProfileRequest(profile=attacker), timeout=TIMEOUT)
@@ -158,7 +158,7 @@ def test_only_the_own_profile_has_room_for_coordinates() -> None:
     assert with_place == {"UpsertProfile", "GetProfile"}
 
 
-async def test_place_is_in_no_answer(client: Client) -> None:
+async def test_place_is_in_no_answer(client: Stubs) -> None:
     """The digits of a person's coordinates stand in no byte of any answer about them, to themself or to others."""
     me = await join(client, location={"latitude": 12.345678, "longitude": 65.432187})
     other = await join(client, location=me.location)

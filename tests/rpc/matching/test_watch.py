@@ -16,8 +16,8 @@ from support.databases import fresh_database
 from support.edge import failure_of
 from support.requests import TIMEOUT, invite, join, join_pair
 from support.server import roomy_limits, serving_application
+from support.stubs import Stubs, open_stubs
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
-from wingmanmatch_client import Client, connect
 from wingmanmatch_server.bootstrap import SERVICES, Application, open_application
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.interceptors.policy import methods_of
@@ -37,7 +37,7 @@ REQUESTED, ACCEPTED, CANCELLED = (
 class Watcher:
     """One open stream."""
 
-    def __init__(self, client: Client, user_id: str, resume_token: str = "") -> None:
+    def __init__(self, client: Stubs, user_id: str, resume_token: str = "") -> None:
         request = matching_service_pb2.WatchMatchesRequest(user_id=user_id, resume_token=resume_token)
         self.call = client.matching.WatchMatches(request, timeout=60)
         self.resume_token = ""
@@ -58,7 +58,7 @@ class Watcher:
 
 
 @asynccontextmanager
-async def watching(client: Client, user_id: str, resume_token: str = "") -> AsyncIterator[Watcher]:
+async def watching(client: Stubs, user_id: str, resume_token: str = "") -> AsyncIterator[Watcher]:
     """Open a stream and yield it once it says where it begins."""
     watcher = Watcher(client, user_id, resume_token)
     try:
@@ -68,13 +68,13 @@ async def watching(client: Client, user_id: str, resume_token: str = "") -> Asyn
         watcher.call.cancel()
 
 
-async def cancel(client: Client, match: matching_pb2.Match) -> None:
+async def cancel(client: Stubs, match: matching_pb2.Match) -> None:
     """Withdraw an invitation."""
     request = matching_service_pb2.CancelMatchRequest(match_id=match.id, user_id=match.requester_id)
     await client.matching.CancelMatch(request, timeout=TIMEOUT)
 
 
-async def accept(client: Client, match: matching_pb2.Match) -> matching_pb2.Match:
+async def accept(client: Stubs, match: matching_pb2.Match) -> matching_pb2.Match:
     """Accept an invitation and return the match."""
     request = matching_service_pb2.RespondToMatchRequest(
         match_id=match.id, user_id=match.invitee_id, response=matching_pb2.MATCH_RESPONSE_ACCEPT
@@ -82,7 +82,7 @@ async def accept(client: Client, match: matching_pb2.Match) -> matching_pb2.Matc
     return (await client.matching.RespondToMatch(request, timeout=TIMEOUT)).match
 
 
-async def test_both_people_see_what_happens(client: Client) -> None:
+async def test_both_people_see_what_happens(client: Stubs) -> None:
     """An invitation and its acceptance reach both, in order, each with the match as it was then."""
     requester, invitee = await join_pair(client)
     async with watching(client, requester) as first, watching(client, invitee) as second:
@@ -96,7 +96,7 @@ async def test_both_people_see_what_happens(client: Client) -> None:
             assert events[0].meetup_id == ""
 
 
-async def test_strangers_see_nothing(client: Client) -> None:
+async def test_strangers_see_nothing(client: Stubs) -> None:
     """A third person's stream stays silent while others meet."""
     requester, invitee = await join_pair(client)
     stranger = await join(client)
@@ -108,7 +108,7 @@ async def test_strangers_see_nothing(client: Client) -> None:
         assert (await watcher.event()).match == own
 
 
-async def test_resuming_leaves_out_and_repeats_nothing(client: Client) -> None:
+async def test_resuming_leaves_out_and_repeats_nothing(client: Stubs) -> None:
     """A stream that goes on from any message's token brings exactly what followed that message."""
     requester, invitee = await join_pair(client)
     tokens, kinds = [], []
@@ -125,7 +125,7 @@ async def test_resuming_leaves_out_and_repeats_nothing(client: Client) -> None:
             assert [(await again.event()).kind for _ in kinds[place:]] == kinds[place:]
 
 
-async def test_what_happens_between_streams_is_not_missed(client: Client) -> None:
+async def test_what_happens_between_streams_is_not_missed(client: Stubs) -> None:
     """Events of the time without a stream come first when it is resumed."""
     requester, invitee = await join_pair(client)
     async with watching(client, requester) as watcher:
@@ -136,7 +136,7 @@ async def test_what_happens_between_streams_is_not_missed(client: Client) -> Non
         assert [(await watcher.event()).kind for _ in range(2)] == [REQUESTED, CANCELLED]
 
 
-async def test_stream_from_now_on_has_no_past(client: Client) -> None:
+async def test_stream_from_now_on_has_no_past(client: Stubs) -> None:
     """Without a token a stream begins with what happens next."""
     requester, invitee = await join_pair(client)
     match = await invite(client, requester, invitee)
@@ -145,14 +145,14 @@ async def test_stream_from_now_on_has_no_past(client: Client) -> None:
         assert (await watcher.event()).kind == ACCEPTED
 
 
-async def test_nobody_cannot_be_watched(client: Client) -> None:
+async def test_nobody_cannot_be_watched(client: Stubs) -> None:
     """A person without a profile is not found."""
     call = Watcher(client, "7b2f0c5e-52a8-4d0b-9a53-8d6d9ef0a001").call
     failure = await failure_of(call.read())
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "PROFILE_NOT_FOUND")
 
 
-async def test_tokens_of_others_are_refused(client: Client) -> None:
+async def test_tokens_of_others_are_refused(client: Stubs) -> None:
     """A token works for the person it was issued for; any other text is refused, naming the field."""
     first, second = await join_pair(client)
     async with watching(client, first) as watcher:
@@ -170,7 +170,7 @@ async def test_tokens_of_others_are_refused(client: Client) -> None:
 @pytest.fixture
 async def replicas(
     admin_dsn: str, engines: EmbeddedEngines, tmp_path: Any, transport: str
-) -> AsyncIterator[tuple[Client, Client]]:
+) -> AsyncIterator[tuple[Stubs, Stubs]]:
     """Clients of two servers on one database."""
     options: dict[str, Any] = {"transport": transport, "rate_limits_file": roomy_limits(tmp_path)}
     async with (
@@ -188,7 +188,7 @@ async def test_slow_reader_is_ended_and_can_resume(admin_dsn: str, engines: Embe
         serving_port(dsn, engines.redis_url, tmp_path) as (_, port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=SMALL_WINDOW) as channel,
     ):
-        client = Client(channel)
+        client = Stubs(channel)
         requester, invitee = await join_pair(client)
         async with watching(client, invitee) as watcher:
             match = await invite(client, requester, invitee, message="x" * 500)
@@ -240,7 +240,7 @@ async def test_stopping_server_ends_streams_at_once(admin_dsn: str, engines: Emb
     async with (
         fresh_database(admin_dsn) as dsn,
         serving_port(dsn, engines.redis_url, tmp_path) as (application, port),
-        connect(f"127.0.0.1:{port}") as client,
+        open_stubs(f"127.0.0.1:{port}") as client,
     ):
         me = (await join(client)).user_id
         async with watching(client, me) as watcher:
@@ -253,7 +253,7 @@ async def test_stopping_server_ends_streams_at_once(admin_dsn: str, engines: Emb
         assert application.registry.get_sample_value("matching_watch_streams") == 0
 
 
-async def test_events_cross_replicas_and_so_do_tokens(replicas: tuple[Client, Client]) -> None:
+async def test_events_cross_replicas_and_so_do_tokens(replicas: tuple[Stubs, Stubs]) -> None:
     """What happens at one server is seen at the other, and a stream of one is resumed at the other."""
     one, other = replicas
     requester, invitee = await join_pair(one)

@@ -12,8 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from support.edge import failure_of
 from support.requests import TIMEOUT
 from support.requests import join as joined
+from support.stubs import Stubs
 from wingmanmatch.notification.v1 import notification_pb2, notification_service_pb2
-from wingmanmatch_client import Client
 
 DECLINE = notification_pb2.MatchDecline(decliner_name="Ben")
 SCHEDULED = notification_pb2.NOTIFICATION_STATE_SCHEDULED
@@ -27,7 +27,7 @@ def in_hours(hours: float) -> Timestamp:
     return moment
 
 
-async def send(client: Client, **fields: Any) -> notification_pb2.Notification:
+async def send(client: Stubs, **fields: Any) -> notification_pb2.Notification:
     """Ask for a mail, a decline to an address unless `fields` say otherwise."""
     defaults: dict[str, Any] = {} if "user_id" in fields else {"recipient_email": f"{uuid.uuid4().hex}@example.org"}
     if not fields.keys() & {"match_invitation", "match_acceptance", "session_reminder"}:
@@ -36,18 +36,18 @@ async def send(client: Client, **fields: Any) -> notification_pb2.Notification:
     return (await client.notification.SendNotification(request, timeout=TIMEOUT)).notification
 
 
-async def get(client: Client, notification_id: str, user_id: str = "") -> notification_pb2.Notification:
+async def get(client: Stubs, notification_id: str, user_id: str = "") -> notification_pb2.Notification:
     """Return a mail."""
     request = notification_service_pb2.GetNotificationRequest(notification_id=notification_id, user_id=user_id)
     return (await client.notification.GetNotification(request, timeout=TIMEOUT)).notification
 
 
-async def join(client: Client) -> str:
+async def join(client: Stubs) -> str:
     """Create somebody."""
     return (await joined(client)).user_id
 
 
-async def test_mail_goes_out(client: Client) -> None:
+async def test_mail_goes_out(client: Stubs) -> None:
     """A mail to an address is sent; who asks later is told so, and never the address."""
     stored = await send(client)
     assert (stored.kind, stored.user_id) == (notification_pb2.NOTIFICATION_KIND_MATCH_DECLINE, "")
@@ -59,7 +59,7 @@ async def test_mail_goes_out(client: Client) -> None:
     assert "example.org" not in str(found)
 
 
-async def test_each_content(client: Client) -> None:
+async def test_each_content(client: Stubs) -> None:
     """Each content is a kind of its own, and a reminder is worth nothing after the meet-up."""
     invitation = await send(
         client, match_invitation=notification_pb2.MatchInvitation(inviter_name="Ben", venue_suggestion="Café Central")
@@ -75,7 +75,7 @@ async def test_each_content(client: Client) -> None:
     assert (reminder.state, reminder.expire_time) == (SCHEDULED, when)
 
 
-async def test_repeated_request_is_one_mail(client: Client) -> None:
+async def test_repeated_request_is_one_mail(client: Stubs) -> None:
     """The same request_id is the same mail; with another body it is refused."""
     fields: dict[str, Any] = {
         "recipient_email": "cat@example.org",
@@ -97,21 +97,21 @@ async def test_repeated_request_is_one_mail(client: Client) -> None:
         ({"match_invitation": notification_pb2.MatchInvitation()}, "FIELD_INVALID", "match_invitation.inviter_name"),
     ],
 )
-async def test_bad_input(client: Client, fields: dict[str, Any], reason: str, field: str) -> None:
+async def test_bad_input(client: Stubs, fields: dict[str, Any], reason: str, field: str) -> None:
     """What cannot be sent is refused by name, and nothing is stored."""
     failure = await failure_of(send(client, **fields))
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
     assert field in str(failure.details) or field in failure.message
 
 
-async def test_unknown_person(client: Client) -> None:
+async def test_unknown_person(client: Stubs) -> None:
     """Who has no profile gets mail only at an address."""
     user_id = str(uuid.uuid4())
     assert (await failure_of(send(client, user_id=user_id))).reason == "PROFILE_NOT_FOUND"
     assert (await send(client, user_id=user_id, recipient_email="dan@example.org")).user_id == user_id
 
 
-async def test_cancelled_is_never_sent(client: Client) -> None:
+async def test_cancelled_is_never_sent(client: Stubs) -> None:
     """OK means that it will not be sent, also when asked twice; what is out cannot be cancelled."""
     waiting = await send(client, send_time=in_hours(1))
     request = notification_service_pb2.CancelNotificationRequest(notification_id=waiting.id)
@@ -126,7 +126,7 @@ async def test_cancelled_is_never_sent(client: Client) -> None:
     assert failure.reason == "NOTIFICATION_NOT_FOUND"
 
 
-async def test_lists_by_person_state_and_kind(client: Client) -> None:
+async def test_lists_by_person_state_and_kind(client: Stubs) -> None:
     """Lists are newest first, filtered, in pages; a mail is not found under another person's id."""
     user_id = await join(client)
     mails = [await send(client, user_id=user_id, send_time=in_hours(1)) for _ in range(3)]
@@ -151,7 +151,7 @@ async def test_lists_by_person_state_and_kind(client: Client) -> None:
     assert (await failure_of(get(client, mails[0].id, str(uuid.uuid4())))).reason == "NOTIFICATION_NOT_FOUND"
 
 
-async def test_preferences_decide(client: Client) -> None:
+async def test_preferences_decide(client: Stubs) -> None:
     """What a person turned off is stored as suppressed; the other kinds go on, until it is turned on again."""
     user_id = await join(client)
     kind = notification_pb2.NOTIFICATION_KIND_MATCH_DECLINE
@@ -175,7 +175,7 @@ async def test_preferences_decide(client: Client) -> None:
     assert (await send(client, user_id=user_id, send_time=in_hours(1))).state == SCHEDULED
 
 
-async def test_preferences_need_a_person(client: Client) -> None:
+async def test_preferences_need_a_person(client: Stubs) -> None:
     """Nobody's preferences are not found, and a kind named twice is refused."""
     request = notification_service_pb2.GetPreferencesRequest(user_id=str(uuid.uuid4()))
     failure = await failure_of(client.notification.GetPreferences(request, timeout=TIMEOUT))
@@ -186,7 +186,7 @@ async def test_preferences_need_a_person(client: Client) -> None:
     assert failure.reason == "FIELD_INVALID"
 
 
-async def test_preview_is_the_mail(client: Client) -> None:
+async def test_preview_is_the_mail(client: Stubs) -> None:
     """A preview shows subject, HTML and text, in the time zone asked for, and sends nothing."""
     reminder = notification_pb2.SessionReminder(
         partner_name="Ben <script>", venue_name="Café Central", scheduled_time=Timestamp(seconds=1795615200)
@@ -201,7 +201,7 @@ async def test_preview_is_the_mail(client: Client) -> None:
     assert "Café Central" in preview.text
 
 
-async def test_events_are_off_without_a_secret(client: Client) -> None:
+async def test_events_are_off_without_a_secret(client: Stubs) -> None:
     """Without a secret nobody can prove to be the provider."""
     request = notification_service_pb2.RecordDeliveryEventRequest(
         svix_id="msg_1", svix_timestamp="1", svix_signature="v1,x", payload=b"{}"

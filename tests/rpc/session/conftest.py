@@ -7,7 +7,7 @@ import pytest
 
 from support.databases import fresh_database
 from support.server import roomy_limits, serving_application
-from wingmanmatch_client import Client
+from support.stubs import Stubs
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 
@@ -33,7 +33,7 @@ async def redis(redis_url: str) -> AsyncIterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-async def client(admin_dsn: str, redis: RedisServer, redis_url: str, data_dir: Path) -> AsyncIterator[Client]:
+async def client(admin_dsn: str, redis: RedisServer, redis_url: str, data_dir: Path) -> AsyncIterator[Stubs]:
     """A client of a server that a module's tests share."""
     assert redis.client
     async with (

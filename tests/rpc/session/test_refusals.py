@@ -11,8 +11,9 @@ from google.protobuf.struct_pb2 import Struct
 
 from support.edge import failure_of
 from support.requests import TIMEOUT
+from support.stubs import Stubs
 from wingmanmatch.session.v1 import session_service_pb2 as pb
-from wingmanmatch_client import Client, reason_of
+from wingmanmatch_client import reason_of
 
 SOMEBODY = str(uuid.UUID(int=1))
 DAY = timedelta(days=1)
@@ -29,7 +30,7 @@ def requests_with(token: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", requests_with(""))
-async def test_bad_tokens(client: Client, method: str) -> None:
+async def test_bad_tokens(client: Stubs, method: str) -> None:
     """Whatever is wrong with a token, each method's answer is the same to the last byte."""
     created = await client.session.CreateSession(pb.CreateSessionRequest(user_id=SOMEBODY), timeout=TIMEOUT)
     await client.session.DeleteSession(pb.DeleteSessionRequest(token=created.token), timeout=TIMEOUT)
@@ -56,7 +57,7 @@ def creations() -> dict[str, tuple[str, pb.CreateSessionRequest]]:
 
 
 @pytest.mark.parametrize("rule", creations())
-async def test_bad_creations(client: Client, rule: str) -> None:
+async def test_bad_creations(client: Stubs, rule: str) -> None:
     """A field that breaks a rule is named."""
     field, request = creations()[rule]
     failure = await failure_of(client.session.CreateSession(request, timeout=TIMEOUT))
@@ -65,14 +66,14 @@ async def test_bad_creations(client: Client, rule: str) -> None:
 
 
 @pytest.mark.parametrize("ttl", [timedelta(seconds=1), DAY])
-async def test_bounds_of_ttl(client: Client, ttl: timedelta) -> None:
+async def test_bounds_of_ttl(client: Stubs, ttl: timedelta) -> None:
     """A second and the server's own time to live are both allowed."""
     request = pb.CreateSessionRequest(user_id=SOMEBODY, ttl=ttl)
     session = (await client.session.CreateSession(request, timeout=TIMEOUT)).session
     assert session.expire_time.ToDatetime() - session.create_time.ToDatetime() == ttl
 
 
-async def test_touch_for_too_long(client: Client) -> None:
+async def test_touch_for_too_long(client: Stubs) -> None:
     """No touch lets a session live longer than the server's own time to live."""
     created = await client.session.CreateSession(pb.CreateSessionRequest(user_id=SOMEBODY), timeout=TIMEOUT)
     request = pb.TouchSessionRequest(token=created.token, ttl=DAY + timedelta(seconds=1))
@@ -89,7 +90,7 @@ def of_size(size: int) -> Struct:
     return data
 
 
-async def test_size_of_data(client: Client) -> None:
+async def test_size_of_data(client: Stubs) -> None:
     """64 KiB of data are kept as they are, and one byte more is refused by both methods."""
     largest, larger = of_size(65_536), of_size(65_537)
     created = await client.session.CreateSession(
@@ -106,7 +107,7 @@ async def test_size_of_data(client: Client) -> None:
         assert "xxx" not in failure.message
 
 
-async def test_depth_of_data(client: Client) -> None:
+async def test_depth_of_data(client: Stubs) -> None:
     """Data is either returned as it was given or refused, however deep it is nested."""
     shapes = itertools.product(range(4), range(38, 52))
     assert {await _stored(client, _nested(structs, lists)) for structs, lists in shapes} == {
@@ -127,7 +128,7 @@ def _nested(structs: int, lists: int) -> pb.CreateSessionRequest:
     return request
 
 
-async def _stored(client: Client, request: pb.CreateSessionRequest) -> str:
+async def _stored(client: Stubs, request: pb.CreateSessionRequest) -> str:
     """Return that the data came back, or why it was refused."""
     try:
         token = (await client.session.CreateSession(request, timeout=TIMEOUT)).token
@@ -139,14 +140,14 @@ async def _stored(client: Client, request: pb.CreateSessionRequest) -> str:
 
 
 @pytest.mark.parametrize("page_token", ["!", "AAAA", "A" * 32])
-async def test_bad_page_token(client: Client, page_token: str) -> None:
+async def test_bad_page_token(client: Stubs, page_token: str) -> None:
     """A page token that was not issued for the list is refused."""
     request = pb.ListSessionsRequest(user_id=SOMEBODY, page_token=page_token)
     failure = await failure_of(client.session.ListSessions(request, timeout=TIMEOUT))
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
-async def test_page_token_of_somebody_else(client: Client) -> None:
+async def test_page_token_of_somebody_else(client: Stubs) -> None:
     """One person's page token does not continue another's list."""
     users = [str(uuid.uuid4()) for _ in range(2)]
     for user_id in users * 2:
@@ -158,7 +159,7 @@ async def test_page_token_of_somebody_else(client: Client) -> None:
     assert failure.reason == "PAGE_TOKEN_INVALID"
 
 
-async def test_request_id_with_another_body(client: Client) -> None:
+async def test_request_id_with_another_body(client: Stubs) -> None:
     """A request_id of another creation or update is refused."""
     request_id = str(uuid.uuid4())
     request = pb.CreateSessionRequest(user_id=SOMEBODY, request_id=request_id)

@@ -11,9 +11,10 @@ from google.protobuf.struct_pb2 import Struct
 from support.edge import failure_of
 from support.requests import TIMEOUT
 from support.sessions import HOUR, pass_time
+from support.stubs import Stubs
 from wingmanmatch.session.v1 import session_pb2
 from wingmanmatch.session.v1 import session_service_pb2 as pb
-from wingmanmatch_client import Client, reason_of
+from wingmanmatch_client import reason_of
 from wingmanmatch_server.drivers.redis import RedisServer
 
 DAY = timedelta(days=1)
@@ -26,18 +27,18 @@ def struct(**fields: Any) -> Struct:
     return data
 
 
-async def create(client: Client, user_id: str, **fields: Any) -> pb.CreateSessionResponse:
+async def create(client: Stubs, user_id: str, **fields: Any) -> pb.CreateSessionResponse:
     """Open a session."""
     return await client.session.CreateSession(pb.CreateSessionRequest(user_id=user_id, **fields), timeout=TIMEOUT)
 
 
-async def get(client: Client, token: str, **fields: Any) -> session_pb2.Session:
+async def get(client: Stubs, token: str, **fields: Any) -> session_pb2.Session:
     """Return the session of a token."""
     request = pb.GetSessionRequest(token=token, **fields)
     return (await client.session.GetSession(request, timeout=TIMEOUT)).session
 
 
-async def sessions_of(client: Client, user_id: str, **fields: Any) -> list[session_pb2.Session]:
+async def sessions_of(client: Stubs, user_id: str, **fields: Any) -> list[session_pb2.Session]:
     """Return a person's sessions as listed."""
     request = pb.ListSessionsRequest(user_id=user_id, **fields)
     return list((await client.session.ListSessions(request, timeout=TIMEOUT)).sessions)
@@ -53,7 +54,7 @@ def life_of(session: session_pb2.Session) -> timedelta:
     return session.expire_time.ToDatetime() - session.create_time.ToDatetime()
 
 
-async def test_create_and_get(client: Client) -> None:
+async def test_create_and_get(client: Stubs) -> None:
     """A session comes back with its data, of every kind that a Struct has, under the token of its creation."""
     user_id = new_id()
     data = struct(name="Ada", count=3, tags=["a", None, True], nested={"deep": {"er": 1.5}})
@@ -67,7 +68,7 @@ async def test_create_and_get(client: Client) -> None:
     assert created.token not in str(session)
 
 
-async def test_session_without_data(client: Client) -> None:
+async def test_session_without_data(client: Stubs) -> None:
     """Data left out is an empty Struct."""
     created = await create(client, new_id())
     session = await get(client, created.token)
@@ -75,7 +76,7 @@ async def test_session_without_data(client: Client) -> None:
     assert session.data == Struct()
 
 
-async def test_user_id_in_capitals(client: Client) -> None:
+async def test_user_id_in_capitals(client: Stubs) -> None:
     """A UUID means the same person however it is spelled."""
     user_id = new_id()
     created = await create(client, user_id.upper())
@@ -83,7 +84,7 @@ async def test_user_id_in_capitals(client: Client) -> None:
     assert await sessions_of(client, user_id) == await sessions_of(client, user_id.upper()) == [created.session]
 
 
-async def test_shorter_ttl(client: Client, redis: RedisServer) -> None:
+async def test_shorter_ttl(client: Stubs, redis: RedisServer) -> None:
     """A caller's shorter time to live is kept, and by it the session slides."""
     created = await create(client, new_id(), ttl=HOUR)
     assert life_of(created.session) == HOUR
@@ -96,7 +97,7 @@ async def test_shorter_ttl(client: Client, redis: RedisServer) -> None:
     assert (await failure_of(get(client, created.token))).reason == "SESSION_NOT_FOUND"
 
 
-async def test_update(client: Client) -> None:
+async def test_update(client: Stubs) -> None:
     """An update replaces all of the data, and its expected version has to be the one there is."""
     token = (await create(client, new_id(), data=struct(a=1, b=2))).token
     request = pb.UpdateSessionRequest(token=token, data=struct(c=3), expected_version=1)
@@ -108,7 +109,7 @@ async def test_update(client: Client) -> None:
     assert failure.metadata == {"version": "2"}
 
 
-async def test_a_hundred_updates_of_one_version(client: Client) -> None:
+async def test_a_hundred_updates_of_one_version(client: Stubs) -> None:
     """Of a hundred updates at once exactly one wins each round, and its data is what is kept."""
     token = (await create(client, new_id())).token
 
@@ -128,7 +129,7 @@ async def test_a_hundred_updates_of_one_version(client: Client) -> None:
         assert (session.version, session.data) == (version + 1, struct(by=winner))
 
 
-async def test_touch(client: Client) -> None:
+async def test_touch(client: Stubs) -> None:
     """A touched session lives for the time given, counted from now."""
     created = await create(client, new_id(), ttl=HOUR)
     request = pb.TouchSessionRequest(token=created.token, ttl=2 * HOUR)
@@ -137,7 +138,7 @@ async def test_touch(client: Client) -> None:
     assert await get(client, created.token) == touched
 
 
-async def test_delete(client: Client) -> None:
+async def test_delete(client: Stubs) -> None:
     """An ended session is gone, and ending it again is no error, nor is ending what never was."""
     created = await create(client, new_id())
     for token in (created.token, created.token, "never was", ""):
@@ -146,7 +147,7 @@ async def test_delete(client: Client) -> None:
     assert await sessions_of(client, created.session.user_id) == []
 
 
-async def test_list_pages(client: Client) -> None:
+async def test_list_pages(client: Stubs) -> None:
     """Pages show a person's sessions newest first, 20 unless asked otherwise, 50 at most."""
     user_id = new_id()
     created = [(await create(client, user_id, data=struct(number=number))).session for number in range(53)]
@@ -159,7 +160,7 @@ async def test_list_pages(client: Client) -> None:
     assert (len(first.sessions), second.next_page_token) == (50, "")
 
 
-async def test_largest_page(client: Client) -> None:
+async def test_largest_page(client: Stubs) -> None:
     """Fifty sessions of the largest size fit what a client receives."""
     user_id, data = new_id(), struct(x="")
     data["x"] = "x" * (64 * 1024 - data.ByteSize() - 16)
@@ -168,7 +169,7 @@ async def test_largest_page(client: Client) -> None:
     assert [session.data.ByteSize() > 65_500 for session in listed] == [True] * 50
 
 
-async def test_delete_of_user(client: Client) -> None:
+async def test_delete_of_user(client: Stubs) -> None:
     """All of a person's sessions end at once, and nobody else's."""
     user_id, other = new_id(), await create(client, new_id())
     tokens = [(await create(client, user_id)).token for _ in range(3)]
@@ -179,7 +180,7 @@ async def test_delete_of_user(client: Client) -> None:
     assert await get(client, other.token) == other.session
 
 
-async def test_repeated_requests(client: Client) -> None:
+async def test_repeated_requests(client: Stubs) -> None:
     """A repeated creation or update gets the first answer, whatever the spelling of its request_id."""
     request = pb.CreateSessionRequest(user_id=new_id(), data=struct(b=1, a=2), request_id=new_id())
     first = await client.session.CreateSession(request, timeout=TIMEOUT)

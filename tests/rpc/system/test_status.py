@@ -4,12 +4,12 @@ import grpc
 
 from support.edge import failure_of
 from support.requests import TIMEOUT
+from support.stubs import Stubs
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
-from wingmanmatch_client import Client
 from wingmanmatch_server import __version__
 
 
-async def status(client: Client) -> system_service_pb2.GetStatusResponse:
+async def status(client: Stubs) -> system_service_pb2.GetStatusResponse:
     """Return the report, once the dependencies were asked for the first time."""
     while True:
         report = await client.system.GetStatus(system_service_pb2.GetStatusRequest(), timeout=TIMEOUT)
@@ -17,7 +17,7 @@ async def status(client: Client) -> system_service_pb2.GetStatusResponse:
             return report
 
 
-async def test_report_tells_everything(client: Client) -> None:
+async def test_report_tells_everything(client: Stubs) -> None:
     """Both database roles, Redis, mail, breakers, features, policies, identity and version are there."""
     report = await status(client)
     assert report.status == system_pb2.SYSTEM_STATUS_HEALTHY
@@ -46,7 +46,7 @@ async def test_report_tells_everything(client: Client) -> None:
     assert report.start_time.ToSeconds() <= report.report_time.ToSeconds()
 
 
-async def test_breakers_are_listed_and_reset(client: Client) -> None:
+async def test_breakers_are_listed_and_reset(client: Stubs) -> None:
     """A breaker can be closed by name; an unknown one has a reason."""
     listed = await client.system.ListCircuitBreakers(system_service_pb2.ListCircuitBreakersRequest(), timeout=TIMEOUT)
     assert [breaker.name for breaker in listed.circuit_breakers] == ["database", "email", "external_api", "redis"]
