@@ -19,9 +19,11 @@ from support.people import open_people
 from wingmanmatch_server.drivers.migrations import migrate, read_migrations
 
 # Tables of which people, signed in, read the rows that they are part of.
-READ_BY_PARTICIPANTS = {"matches", "notification_preferences", "notifications", "user_profiles"}
+READ_BY_PARTICIPANTS = {"matches", "notification_preferences", "notifications", "user_challenges", "user_profiles"}
+# Tables of which everybody, signed in or not, reads the rows that are public.
+READ_BY_ANYBODY = {"approach_challenges"}
 # Functions that the anonymous role may call.
-CALLED_BY_ANYBODY = {"health"}
+CALLED_BY_ANYBODY = {"health", "list_challenges", "challenge_json"}
 # Functions that act with their owner's rights whoever calls them.
 SECURITY_DEFINERS: set[str] = set()
 
@@ -121,6 +123,9 @@ async def take_part(dsn: str) -> str:
         requester, invitee = await people.join_many(2)
         await people.invite(requester, invitee, request_id=str(uuid.uuid4()))
         await people.sql.execute("select public.unsubscribe($1, 'MATCH_DECLINE')", uuid.UUID(invitee))
+        await people.sql.execute(
+            "select public.start_challenge($1, id) from public.approach_challenges limit 1", uuid.UUID(invitee)
+        )
         return invitee
 
 
@@ -136,17 +141,23 @@ async def test_row_security_is_on_for_every_table(world: World) -> None:
 
 
 async def test_policies_are_for_people_only(world: World) -> None:
-    """No policy is for everybody, and none lets anybody change a row."""
-    rows = await world.sql.fetch("select tablename, roles, cmd from pg_policies where schemaname = 'public'")
-    assert {row["tablename"] for row in rows} == READ_BY_PARTICIPANTS
-    assert {(tuple(row["roles"]), row["cmd"]) for row in rows} == {(("authenticated",), "SELECT")}
+    """No policy is for everybody but on what is public, and none lets anybody change a row."""
+    rows = await world.sql.fetch(
+        "select tablename, array(select unnest(roles) order by 1) as roles, cmd from pg_policies"
+        " where schemaname = 'public'"
+    )
+    granted = {(row["tablename"], tuple(row["roles"])) for row in rows}
+    assert granted == {(table, ("authenticated",)) for table in READ_BY_PARTICIPANTS} | {
+        (table, ("anon", "authenticated")) for table in READ_BY_ANYBODY
+    }
+    assert {row["cmd"] for row in rows} == {"SELECT"}
 
 
 async def test_reading(world: World) -> None:
     """People read what they take part in, strangers and anonymous callers nothing, the service role everything."""
     for table in await world.tables():
         for role in ("anon", "authenticated"):
-            listed = role == "authenticated" and table in READ_BY_PARTICIPANTS
+            listed = table in READ_BY_ANYBODY or (role == "authenticated" and table in READ_BY_PARTICIPANTS)
             columns = await world.columns(role, table)
             assert bool(columns) is listed, f"{role} reads {columns} of {table}"
             if not listed:
@@ -161,6 +172,24 @@ async def test_rows_are_seen_by_their_participants(world: World, table: str) -> 
     assert await world.count(table, columns, "authenticated", world.participant) > 0
     assert await world.count(table, columns, "authenticated", world.stranger) == 0
     assert await world.count(table, columns, "authenticated") == 0
+
+
+async def test_public_rows_are_seen_by_everybody(world: World) -> None:
+    """What is in the catalogue is read by all alike, and what was retired by none."""
+    sees = [("anon", None), ("authenticated", None), ("authenticated", world.stranger)]
+    transaction = world.sql.transaction()
+    await transaction.start()
+    try:
+        everything = await world.sql.fetchval("select count(*) from public.approach_challenges")
+        assert everything > 0
+        assert {await world.count("approach_challenges", ["id"], *who) for who in sees} == {everything}
+        await world.sql.execute(
+            "update public.approach_challenges set retired = true"
+            " where id = (select min(id::text)::uuid from public.approach_challenges)"
+        )
+        assert {await world.count("approach_challenges", ["id"], *who) for who in sees} == {everything - 1}
+    finally:
+        await transaction.rollback()
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -22,10 +22,10 @@ MARKS = {
     "photo_url": "https://example.org/photomark.jpg",
     "city": "Citymark",
 }
-WORDS = ("wordsmark to the invited", "the venuemark")
+WORDS = ("wordsmark to the invited", "the venuemark", "the notesmark")
 
 # Tables that hold nothing about anybody; every other one must show traces of the person before the erasure.
-ABOUT_NOBODY = {"delivery_pauses"}
+ABOUT_NOBODY = {"approach_challenges", "delivery_pauses"}
 # What stays, or can only be found by what goes.
 BY_OTHER_NAMES = {
     "suppressed_addresses": "holds a hash of the address, and stays: who complained is not to be written to again",
@@ -38,6 +38,7 @@ EXPORTED = {
     "match_pool": "PROFILE",
     "matches": "MATCH",
     "avoidances": "BLOCK",
+    "user_challenges": "USER_CHALLENGE",
     "notifications": "NOTIFICATION",
     "notification_preferences": "NOTIFICATION_PREFERENCES",
 }
@@ -74,7 +75,7 @@ async def live_fully(people: People) -> tuple[str, str]:
     me = people.new_id()
     await people.store.upsert_profile(new_profile(me, VIENNA, **MARKS), request_id=people.new_id())
     friend, enemy, suitor = await people.join_many(3)
-    message, venue = WORDS
+    message, venue, notes = WORDS
     asked = await people.store.request_match(
         me, candidate_user_id=friend, message=message, venue_suggestion=venue, request_id=people.new_id()
     )
@@ -95,6 +96,15 @@ async def live_fully(people: People) -> tuple[str, str]:
         MARKS["email"].upper(),
     )
     await people.sql.execute("select unsubscribe($1, 'SESSION_REMINDER')", me)
+    await people.sql.execute(
+        """with started as (
+            select start_challenge($1, id, p_request_id => $2) ->> 'user_challenge' as attempt
+            from approach_challenges limit 1)
+        select submit_challenge((attempt::jsonb ->> 'id')::uuid, $1, $3, $2) from started""",
+        me,
+        people.new_id(),
+        notes,
+    )
     await people.sql.execute(
         """select record_delivery_event('event', 'delivered', p_notification_id => id)
         from notifications where user_id = $1 limit 1""",
