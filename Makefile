@@ -19,13 +19,13 @@ demo: .venv/.server ## Play a whole journey against the running server
 	@$(BIN)/wingmanmatch demo
 
 test: .venv/.dev ## Run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: .venv/.dev ## Check style, types, who imports whom, and the protos
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	PYTHONPATH=generated:server:clients/python $(BIN)/lint-imports --verbose
+	PYTHONPATH=generated:server:clients/python $(BIN)/lint-imports
 	$(BIN)/python protos/lint.py
 
 fmt: .venv/.dev ## Rewrite the code in its proper form
