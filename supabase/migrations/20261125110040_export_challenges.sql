@@ -11,6 +11,7 @@ begin
         when 'PROFILE' then return query select * from public.export_profile(p_user_id);
         when 'MATCH' then return query select * from public.export_matches(p_user_id);
         when 'BLOCK' then return query select * from public.export_blocks(p_user_id);
+        when 'MEETUP' then return query select * from public.export_meetups(p_user_id);
         when 'USER_CHALLENGE' then return query select * from public.export_user_challenges(p_user_id);
         when 'NOTIFICATION' then return query select * from public.export_notifications(p_user_id);
         when 'NOTIFICATION_PREFERENCES' then

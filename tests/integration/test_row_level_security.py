@@ -19,7 +19,10 @@ from support.people import open_people
 from wingmanmatch_server.drivers.migrations import migrate, read_migrations
 
 # Tables of which people, signed in, read the rows that they are part of.
-READ_BY_PARTICIPANTS = {"matches", "notification_preferences", "notifications", "user_challenges", "user_profiles"}
+READ_BY_PARTICIPANTS = {
+    *("matches", "meetups", "meetup_notes", "notification_preferences", "notifications", "user_challenges"),
+    "user_profiles",
+}
 # Tables of which everybody, signed in or not, reads the rows that are public.
 READ_BY_ANYBODY = {"approach_challenges"}
 # Functions that the anonymous role may call.
@@ -121,7 +124,14 @@ async def take_part(dsn: str) -> str:
     """Make somebody have a row in each of `READ_BY_PARTICIPANTS` and return the person's id."""
     async with open_people(dsn, connections=2) as people:
         requester, invitee = await people.join_many(2)
-        await people.invite(requester, invitee, request_id=str(uuid.uuid4()))
+        match = await people.invite(requester, invitee, request_id=str(uuid.uuid4()))
+        await people.sql.execute(
+            """with met as (
+                insert into public.meetups (match_id, requester_id, invitee_id, venue_name, scheduled_time)
+                values ($1, $2, $3, 'Prater', now() + interval '3 days') returning id)
+            insert into public.meetup_notes (meetup_id, user_id, notes) select id, $3, 'Bring water.' from met""",
+            *(uuid.UUID(each) for each in (match["id"], requester, invitee)),
+        )
         await people.sql.execute("select public.unsubscribe($1, 'MATCH_DECLINE')", uuid.UUID(invitee))
         await people.sql.execute(
             "select public.start_challenge($1, id) from public.approach_challenges limit 1", uuid.UUID(invitee)

@@ -22,7 +22,7 @@ MARKS = {
     "photo_url": "https://example.org/photomark.jpg",
     "city": "Citymark",
 }
-WORDS = ("wordsmark to the invited", "the venuemark", "the notesmark")
+WORDS = ("wordsmark to the invited", "the venuemark", "the notesmark", "the placemark", "the diarymark")
 
 # Tables that hold nothing about anybody; every other one must show traces of the person before the erasure.
 ABOUT_NOBODY = {"approach_challenges", "delivery_pauses"}
@@ -38,6 +38,8 @@ EXPORTED = {
     "match_pool": "PROFILE",
     "matches": "MATCH",
     "avoidances": "BLOCK",
+    "meetups": "MEETUP",
+    "meetup_notes": "MEETUP",
     "user_challenges": "USER_CHALLENGE",
     "notifications": "NOTIFICATION",
     "notification_preferences": "NOTIFICATION_PREFERENCES",
@@ -75,7 +77,7 @@ async def live_fully(people: People) -> tuple[str, str]:
     me = people.new_id()
     await people.store.upsert_profile(new_profile(me, VIENNA, **MARKS), request_id=people.new_id())
     friend, enemy, suitor = await people.join_many(3)
-    message, venue, notes = WORDS
+    message, venue, notes, place, diary = WORDS
     asked = await people.store.request_match(
         me, candidate_user_id=friend, message=message, venue_suggestion=venue, request_id=people.new_id()
     )
@@ -94,6 +96,17 @@ async def live_fully(people: People) -> tuple[str, str]:
         people.new_id(),
         people.new_id(),
         MARKS["email"].upper(),
+    )
+    await people.sql.execute(
+        """with met as (
+            insert into meetups (match_id, requester_id, invitee_id, venue_name, venue_author_id, scheduled_time)
+            values ($1, $2, $3, $4, $2, now() + interval '3 days') returning id)
+        insert into meetup_notes (meetup_id, user_id, notes) select id, $2, $5 from met""",
+        asked["match"]["id"],
+        me,
+        friend,
+        place,
+        diary,
     )
     await people.sql.execute("select unsubscribe($1, 'SESSION_REMINDER')", me)
     await people.sql.execute(
