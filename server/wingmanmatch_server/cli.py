@@ -16,6 +16,7 @@ import typer
 
 from wingmanmatch_server import __version__
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines, EngineError
+from wingmanmatch_server.outbox.commands import app as outbox
 from wingmanmatch_server.settings import Environment, Settings, SettingsError, load_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Run WingmanMatch.")
@@ -117,6 +118,7 @@ def doctor(
 
 keys = typer.Typer(no_args_is_help=True, help="API keys of calling back ends.")
 app.add_typer(keys, name="keys")
+app.add_typer(outbox, name="outbox")
 
 
 @keys.command("create")
