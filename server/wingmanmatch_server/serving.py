@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import threading
@@ -12,16 +13,12 @@ from typing import Any
 import grpc
 
 from wingmanmatch_server.bootstrap import Application, open_application
+from wingmanmatch_server.connections import ConnectionLimits
 from wingmanmatch_server.identity.certificates import CertificateFiles, ServerCertificates
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.web import serve_web
 
-CHANNEL_OPTIONS = (
-    # Two servers would share one port silently, and connections could not be drained.
-    ("grpc.so_reuseport", 0),
-)
-MAX_CONNECTION_AGE = 600.0  # seconds
-CONNECTION_AGE_GRACE = 30.0  # for calls on a connection past its age: the longest default deadline of any method
+OWN_FILES = 512  # files and sockets besides those of clients
 CLEANUP = 5.0  # seconds that cancelled handlers have to end
 LAST_RESORT = 30.0  # seconds after drain and grace by which closing everything must have ended
 
@@ -45,15 +42,14 @@ async def serve(settings: Settings, database_url: str | None, redis_url: str, an
     Raises AddressInUse and errors.Unavailable.
     """
     signals = stop_signals()
+    allow_sockets(settings.max_connections)
     async with (
         open_application(settings, database_url, redis_url, sys.stderr.buffer) as application,
         _web(settings, application) as http_port,
-        listening(
-            application,
-            settings.grpc_listen,
-            credentials_of(settings),
-            max_connection_age=settings.max_connection_age,
-        ) as (server, grpc_port),
+        listening(application, settings.grpc_listen, credentials_of(settings), limits=connection_limits(settings)) as (
+            server,
+            grpc_port,
+        ),
     ):
         announce(with_port(settings.grpc_listen, grpc_port), with_port(settings.http_listen, http_port))
         received = await signals.get()
@@ -62,6 +58,16 @@ async def serve(settings: Settings, database_url: str | None, redis_url: str, an
         if received == signal.SIGTERM:
             await first(signals.get(), asyncio.sleep(settings.drain_delay))
         await first(signals.get(), server.stop(settings.shutdown_grace))
+
+
+def allow_sockets(connections: int) -> None:
+    """Raise the limit of open files, often 1024, so that so many connections fit, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 def longest_stop(settings: Settings) -> float:
@@ -87,20 +93,15 @@ async def listening(
     address: str,
     credentials: grpc.ServerCredentials | None = None,
     *,
-    max_connection_age: float = MAX_CONNECTION_AGE,
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
     """Start a gRPC server on `address`, with TLS if there are credentials, and yield it with its port.
 
-    A connection older than `max_connection_age` seconds is told to go, so that clients spread over new replicas. At
-    the end all calls are cancelled, and their handlers have ended or had `CLEANUP` seconds for it.
+    At the end all calls are cancelled, and their handlers have ended or had `CLEANUP` seconds for it.
 
     Raises AddressInUse.
     """
-    aging = (
-        ("grpc.max_connection_age_ms", round(max_connection_age * 1000)),
-        ("grpc.max_connection_age_grace_ms", round(CONNECTION_AGE_GRACE * 1000)),
-    )
-    server = grpc.aio.server(options=(*CHANNEL_OPTIONS, *aging))
+    server = grpc.aio.server(options=limits.channel_arguments())
     server.add_generic_rpc_handlers(tuple(application.handlers))
     try:
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
@@ -114,6 +115,16 @@ async def listening(
         with suppress(TimeoutError):
             async with asyncio.timeout(CLEANUP):
                 await application.in_flight.idle()
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Return what the settings allow each connection. No call is cut by its connection's age before its deadline."""
+    return ConnectionLimits(
+        max_age=settings.max_connection_age,
+        age_grace=settings.max_deadline,
+        max_connections=settings.max_connections,
+        max_streams=settings.max_concurrent_streams,
+    )
 
 
 def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:

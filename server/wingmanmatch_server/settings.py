@@ -118,6 +118,30 @@ class Settings(BaseSettings):
         le=86400,
         description="Seconds after which a client's connection is told to go, so that clients find new replicas.",
     )
+    max_connections: int = Field(
+        10_000, ge=1, le=1_000_000, description="Connections of clients that a process has; further ones are closed."
+    )
+    max_concurrent_streams: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Calls and streams that one connection may have open; a client's further ones wait in the client.",
+    )
+    max_concurrent_calls: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Calls that a process has under way at a time; further ones are RESOURCE_EXHAUSTED.",
+    )
+    max_open_streams: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Streams without an end, such as WatchMatches, that a process has open beside those calls.",
+    )
+    max_deadline: float = Field(
+        120.0, gt=0, le=3600, description="Seconds that a call may take, whatever deadline its client sets."
+    )
 
     database_url: SecretStr | None = Field(
         None, description="Instead of the embedded PostgreSQL: any PostgreSQL from 15 to 18, such as Supabase's."

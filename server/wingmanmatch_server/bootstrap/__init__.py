@@ -50,6 +50,7 @@ from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.drivers.redis import open_redis
 from wingmanmatch_server.drivers.supabase import open_supabase
 from wingmanmatch_server.housekeeping import repeat
+from wingmanmatch_server.interceptors.capacity import Capacity
 from wingmanmatch_server.interceptors.chain import Interceptor
 from wingmanmatch_server.interceptors.circuit import Circuit
 from wingmanmatch_server.interceptors.deadline import Deadline
@@ -207,6 +208,8 @@ async def open_application(
             identity,
             Throttle(charged, peer_address_behind(settings.proxy_networks)),
             Circuit({number: breakers[name] for number, name in NAMES.items() if name in breakers}),
+            Capacity(settings.max_concurrent_calls, settings.max_open_streams, rpc_metrics.overloaded),
+            Deadline(settings.max_deadline),
         )
         interceptors = [in_flight, *edge]
         yield Application(
@@ -246,13 +249,16 @@ def make_interceptors(
     identity: Identity,
     throttle: Throttle | None = None,
     circuit: Circuit | None = None,
+    capacity: Capacity | None = None,
+    deadline: Deadline | None = None,
 ) -> list[Interceptor]:
     """Return the edge, outermost first; `interceptors/__init__.py` says why in this order."""
     return [
         Observe(metrics, access_log, time.perf_counter),
         Errors(lambda: secrets.token_hex(8)),
-        Deadline(),
+        deadline or Deadline(),
         identity,
+        capacity or Capacity(1000, 1000),
         throttle or Throttle(None, peer_address_behind(())),
         circuit or Circuit({}),
         Validate(),

@@ -7,6 +7,7 @@ Outermost first, in the one order that `bootstrap.py` writes down:
     errors    turns what was raised into a status; nothing else does
     deadline  ends a call whose client set no deadline
     identity  says who calls, and refuses who may not
+    capacity  refuses calls beyond what the process can hold
     throttle  charges the rate limit
     circuit   refuses a call whose dependency is known to be away
     validate  checks the request's fields

@@ -1,6 +1,7 @@
 """Tells all that work for a call until when, and ends one whose client set no deadline."""
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -11,18 +12,25 @@ from wingmanmatch_server.resilience.deadline import set_deadline
 
 
 class Deadline:
-    """Gives a call without a deadline its method's default. A deadline that the client set is kept by gRPC itself."""
+    """Gives a call without a deadline its method's default, and none more than `maximum` seconds.
+
+    A shorter deadline that the client set is kept by gRPC itself. Streams that stay open by design have none of ours.
+    """
+
+    def __init__(self, maximum: float = math.inf) -> None:
+        self._maximum = maximum
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         """See `Interceptor.bind`."""
-        seconds = method.default_deadline
-        if seconds is None:
+        default, maximum = method.default_deadline, self._maximum
+        if default is None:
             return proceed
 
         async def limit(request: Any, call: Call) -> Any:
             remaining = call.context.time_remaining()
-            set_deadline(time.monotonic() + (seconds if remaining is None else remaining))
-            if remaining is not None:
+            seconds = min(maximum, default if remaining is None else remaining)
+            set_deadline(time.monotonic() + seconds)
+            if seconds == remaining:
                 return await proceed(request, call)
             try:
                 async with asyncio.timeout(seconds) as scope:

@@ -112,9 +112,11 @@ def trailers_of(error: errors.DomainError, time_remaining: Callable[[], float | 
 
     `time_remaining` returns the seconds left of the call's deadline, None without one.
     """
-    if not isinstance(error, errors.RateLimited):
+    if not isinstance(error, errors.ResourceExhausted | errors.Unavailable):
         return ()
     wait = error.retry_after
+    if not isinstance(error, errors.RateLimited):
+        return () if wait is None else (("grpc-retry-pushback-ms", str(_pushback(wait, time_remaining()))),)
     until = "" if wait is None else f";t={math.ceil(wait)}"
     return (
         ("grpc-retry-pushback-ms", str(_pushback(wait, time_remaining()))),

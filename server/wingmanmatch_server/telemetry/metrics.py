@@ -14,6 +14,7 @@ class RpcMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._in_flight = Gauge("wingmanmatch_rpcs_in_flight", "RPCs whose handlers run.", registry=registry)
+        self._overloaded = Counter("wingmanmatch_rpcs_overloaded", "RPCs refused for want of room.", registry=registry)
         self._handled = Counter("grpc_server_handled", "RPCs completed.", (*RPC_LABELS, "grpc_code"), registry=registry)
         self._seconds = Histogram(
             "grpc_server_handling_seconds",
@@ -26,6 +27,10 @@ class RpcMetrics:
     def in_flight(self, count: Callable[[], float]) -> None:
         """Tell, whenever asked, how many RPCs are under way."""
         self._in_flight.set_function(count)
+
+    def overloaded(self) -> None:
+        """Note that a call was refused for want of room."""
+        self._overloaded.inc()
 
     def counter(self, service: str, method: str, code: str) -> Callable[[], None]:
         """Return what counts one completed call."""

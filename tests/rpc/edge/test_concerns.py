@@ -47,7 +47,7 @@ def stub_of(edge: Edge) -> Any:
 async def test_order_of_the_edge() -> None:
     """The interceptors stand in the order that the design fixes."""
     names = [type(each).__name__ for each in Edge().interceptors()]
-    assert names == ["Observe", "Errors", "Deadline", "Identity", "Throttle", "Circuit", "Validate"]
+    assert names == ["Observe", "Errors", "Deadline", "Identity", "Capacity", "Throttle", "Circuit", "Validate"]
 
 
 async def test_validation_names_fields_and_rules() -> None:
@@ -140,6 +140,17 @@ async def test_open_circuit_refuses_before_the_work() -> None:
     assert failure.metadata == {"dependency": "supabase"}
     assert failure.detail(error_details_pb2.RetryInfo).retry_delay.seconds == 30
     assert answers.callers == []
+
+
+@pytest.mark.parametrize(("patience", "pushback"), [(5, "-1"), (60, "30000")])
+async def test_open_circuit_tells_clients_own_retries_when(patience: float, pushback: str) -> None:
+    """Retries of gRPC itself wait until the breaker lets a call pass, and stop where the deadline comes before that."""
+    edge = Edge()
+    circuit = Circuit({options_pb2.DEPENDENCY_DATABASE: OpenBreaker()})
+    async with serving(Answers(), edge=edge, interceptors=edge.replaced(circuit)):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub_of(edge).GetMatch(REQUEST, timeout=patience)
+    assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == pushback
 
 
 async def test_circuit_of_another_dependency_is_ignored() -> None:

@@ -101,6 +101,32 @@ async def test_stream_ends_in_its_own_task_when_the_client_leaves() -> None:
     assert edge.handled("WatchMatches", "CANCELLED") == 1
 
 
+async def test_no_deadline_is_longer_than_the_greatest() -> None:
+    """A client that would wait for an hour is answered when the server's own patience ends."""
+    edge, waits = Edge(), Waits()
+    async with serving(waits, edge=edge, interceptors=edge.replaced(Deadline(0.05))):
+        stub = matching_service_pb2_grpc.MatchingServiceStub(edge.channel)
+        failure = await failure_of(stub.GetMatch(REQUEST, timeout=3600))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert waits.ended.is_set()
+
+
+async def test_streams_without_an_end_outlive_the_greatest_deadline() -> None:
+    """Streams that stay open by design are not calls that take too long."""
+
+    class Watches:
+        async def watch_matches(self, _request: Any, call: Call) -> AsyncIterator[Any]:
+            yield matching_service_pb2.WatchMatchesResponse(resume_token="first")
+            await asyncio.sleep(0.2)
+            yield matching_service_pb2.WatchMatchesResponse(resume_token=str(call.context.time_remaining()))
+
+    edge = Edge()
+    async with serving(Watches(), edge=edge, interceptors=edge.replaced(Deadline(0.05))):
+        stub = matching_service_pb2_grpc.MatchingServiceStub(edge.channel)
+        call = stub.WatchMatches(matching_service_pb2.WatchMatchesRequest(user_id=USER))
+        assert [message.resume_token async for message in call] == ["first", "None"]
+
+
 @pytest.mark.parametrize("clients", [5.0, None])
 async def test_inner_timeout_is_not_the_calls_deadline(clients: float | None) -> None:
     """A TimeoutError of something inside is a defect, not the caller's deadline."""

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from support.edge import MATCHING, Edge
 from wingmanmatch.matching.v1 import matching_service_pb2, matching_service_pb2_grpc
 from wingmanmatch_server.bootstrap import Application
+from wingmanmatch_server.connections import ConnectionLimits
 from wingmanmatch_server.interceptors.chain import service_handler
 from wingmanmatch_server.interceptors.in_flight import InFlight
 from wingmanmatch_server.serving import listening
@@ -61,7 +62,7 @@ async def test_old_connections_are_replaced() -> None:
 
     application = application_of(Peers())
     async with (
-        listening(application, "127.0.0.1:0", max_connection_age=0.3) as (_, port),
+        listening(application, "127.0.0.1:0", limits=ConnectionLimits(max_age=0.3)) as (_, port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         asyncio.timeout(30),
     ):

@@ -60,6 +60,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another change came first; read again and repeat the whole step."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 17
     """The server is stopping; another replica will answer."""
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 18
+    """The server has as many calls under way as it takes; `google.rpc.RetryInfo` says when to try again."""
     ERROR_REASON_PROFILE_NOT_FOUND: _ErrorReason.ValueType  # 30
     """No profile exists for `metadata.user_id`."""
     ERROR_REASON_PROFILE_INACTIVE: _ErrorReason.ValueType  # 31
@@ -192,6 +194,8 @@ ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 16
 """Another change came first; read again and repeat the whole step."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 17
 """The server is stopping; another replica will answer."""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 18
+"""The server has as many calls under way as it takes; `google.rpc.RetryInfo` says when to try again."""
 ERROR_REASON_PROFILE_NOT_FOUND: ErrorReason.ValueType  # 30
 """No profile exists for `metadata.user_id`."""
 ERROR_REASON_PROFILE_INACTIVE: ErrorReason.ValueType  # 31
