@@ -52,6 +52,9 @@ class ConnectionLimits:
             ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(self.min_ping_interval)),
             ("grpc.http2.max_ping_strikes", 2),
             ("grpc.max_concurrent_streams", self.max_streams),
+            # gRPC also counts calls that ended but are not yet taken apart. Without room for those, a client that keeps
+            # as many open as it may has some refused, two of a hundred, and does not try them again.
+            ("grpc.http2.max_deallocating_streams", 10 * self.max_streams),
             ("grpc.max_receive_message_length", self.max_request),
             ("grpc.max_send_message_length", self.max_response),
             ("grpc.max_metadata_size", self.soft_metadata),

@@ -98,6 +98,18 @@ async def test_streams_of_a_connection_are_counted() -> None:
         assert (await connection.status(streams[0]))["grpc-status"] == "0"
 
 
+async def test_client_with_more_calls_than_streams_is_served() -> None:
+    """A client that knows the protocol keeps calls back while its connection is full, and none fails."""
+    async with (
+        serving(profiles := Profiles(), max_streams=20) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        call = channel.unary_unary(PATH)
+        for _ in range(5):
+            await asyncio.gather(*(call(REQUEST, timeout=20) for _ in range(300)))
+    assert profiles.calls == 5 * 300
+
+
 async def test_large_request_is_refused_by_its_length() -> None:
     """A request above the limit never reaches the method, and one that only claims to be large is not waited for."""
     async with serving(profiles := Profiles()) as address, connected(address) as connection:
@@ -199,7 +211,9 @@ async def test_connections_are_counted() -> None:
                 await each.ping()
             async with connected(address) as refused:
                 await refused.ended()
-        assert await get(address) is grpc.StatusCode.OK
+        async with asyncio.timeout(20):  # until the server has noticed that they are gone
+            while await get(address) is not grpc.StatusCode.OK:
+                pass
 
 
 async def test_client_that_never_acknowledges_settings() -> None:
