@@ -33,8 +33,9 @@ fmt: .venv/.dev ## Rewrite the code in its proper form
 	$(BIN)/ruff format
 	$(BIN)/buf format --write protos
 
-gen: .venv/.dev ## Generate generated/ from protos/, and docs/configuration.md from the settings
+gen: .venv/.dev ## Generate generated/ and the client's faces from protos/, docs/configuration.md from the settings
 	$(BIN)/python protos/generate.py
+	$(BIN)/python protos/generate_client.py
 	$(BIN)/python docs/generate_configuration.py
 
 bench: .venv/.dev ## Run the benchmarks, each beside its limit

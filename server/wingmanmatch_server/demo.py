@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 
-import grpc
+from wingmanmatch.matching.v1 import matching_pb2
+from wingmanmatch_client import Client, NotFound, WingmanMatchError, connect
 
-from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
-from wingmanmatch_client import Client, connect, reason_of
-
-TIMEOUT = 5.0  # seconds a call may take
 MAIL_TIMEOUT = 15.0  # seconds a mail may take to lie in the outbox
 POLL_INTERVAL = 0.05
 
@@ -47,9 +44,8 @@ async def play(target: str, outbox: Path, say: Say) -> None:
     try:
         async with connect(target) as client:
             await _play(client, outbox, say)
-    except grpc.aio.AioRpcError as error:
-        reason = reason_of(error) or error.details()
-        raise DemoFailed(f"{target} answered {error.code().name}: {reason}") from error
+    except WingmanMatchError as error:
+        raise DemoFailed(f"{target} answered {error.code.name}: {error.reason or error.message}") from error
 
 
 async def _play(client: Client, outbox: Path, say: Say) -> None:
@@ -104,15 +100,13 @@ async def _move_in(client: Client, people: tuple[Person, ...], say: Say) -> None
             confidence_archetype=person.archetype,
             location={"latitude": latitude + person.miles_north / 69.0, "longitude": longitude},
         )
-        request = matching_service_pb2.UpsertProfileRequest(profile=profile, request_id=str(uuid.uuid4()))
-        await client.matching.UpsertProfile(request, timeout=TIMEOUT)
+        await client.matching.upsert_profile(profile=profile)
         level = matching_pb2.ExperienceLevel.Name(person.level).removeprefix("EXPERIENCE_LEVEL_").lower()
         say(f"{person.name} joins ({level}).")
 
 
 async def _look_around(client: Client, viewer: Person, people: tuple[Person, ...], say: Say) -> None:
-    request = matching_service_pb2.ListCandidatesRequest(user_id=viewer.user_id, radius_miles=25)
-    candidates = (await client.matching.ListCandidates(request, timeout=TIMEOUT)).candidates
+    candidates = [each async for each in client.matching.iter_candidates(user_id=viewer.user_id, radius_miles=25)]
     say(f"\n{viewer.name} looks for a wingman within 25 miles:")
     for candidate in candidates:
         say(f"  {candidate.first_name:<8}{candidate.distance_miles:5.1f} mi   reputation {candidate.reputation}")
@@ -120,13 +114,11 @@ async def _look_around(client: Client, viewer: Person, people: tuple[Person, ...
 
 
 async def _invite(client: Client, requester: Person, invitee: Person, say: Say) -> matching_pb2.Match:
-    request = matching_service_pb2.RequestMatchRequest(
+    answer = await client.matching.request_match(
         user_id=requester.user_id,
         venue_suggestion="the café in the park",
         message="First time for me. Shall we?",
-        request_id=str(uuid.uuid4()),
     )
-    answer = await client.matching.RequestMatch(request, timeout=TIMEOUT)
     say(f"\n{requester.name} asks for the nearest wingman: {answer.candidate.first_name} is invited.")
     say(f"  match {answer.match.id}, {matching_pb2.MatchState.Name(answer.match.state)}")
     _expect(answer.match.invitee_id == invitee.user_id, "invitation")
@@ -134,24 +126,18 @@ async def _invite(client: Client, requester: Person, invitee: Person, say: Say) 
 
 
 async def _stranger(client: Client, stranger: Person, match: matching_pb2.Match, say: Say) -> None:
-    request = matching_service_pb2.GetMatchRequest(match_id=match.id, user_id=stranger.user_id)
     try:
-        await client.matching.GetMatch(request, timeout=TIMEOUT)
-    except grpc.aio.AioRpcError as error:
-        _expect(error.code() is grpc.StatusCode.NOT_FOUND, "secrecy")
-        say(f"\n{stranger.name}, who has no part in it, asks for the match: {error.code().name}, {reason_of(error)}.")
+        await client.matching.get_match(match_id=match.id, user_id=stranger.user_id)
+    except NotFound as error:
+        say(f"\n{stranger.name}, who has no part in it, asks for the match: {error.code.name}, {error.reason}.")
     else:
         _expect(False, "secrecy")  # noqa: FBT003
 
 
 async def _accept(client: Client, invitee: Person, match: matching_pb2.Match, say: Say) -> None:
-    request = matching_service_pb2.RespondToMatchRequest(
-        match_id=match.id,
-        user_id=invitee.user_id,
-        response=matching_pb2.MATCH_RESPONSE_ACCEPT,
-        request_id=str(uuid.uuid4()),
+    answer = await client.matching.respond_to_match(
+        match_id=match.id, user_id=invitee.user_id, response=matching_pb2.MATCH_RESPONSE_ACCEPT
     )
-    answer = await client.matching.RespondToMatch(request, timeout=TIMEOUT)
     say(f"\n{invitee.name} accepts: {matching_pb2.MatchState.Name(answer.match.state)}.")
     _expect(answer.match.state == matching_pb2.MATCH_STATE_ACCEPTED, "acceptance")
 

@@ -16,9 +16,10 @@ from wingmanmatch.system.v1 import system_service_pb2_grpc
 
 
 class Stubs:
-    """A stub for each service, all on one channel."""
+    """A stub for each service, all on one channel to `target`."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, target: str = "") -> None:
+        self.target = target
         self.challenge = challenge_service_pb2_grpc.ChallengeServiceStub(channel)
         self.coaching = coaching_service_pb2_grpc.CoachingServiceStub(channel)
         self.matching = matching_service_pb2_grpc.MatchingServiceStub(channel)
@@ -33,4 +34,4 @@ class Stubs:
 async def open_stubs(target: str) -> AsyncIterator[Stubs]:
     """Yield the stubs of the server at `target`, `HOST:PORT`, without TLS. Connects on the first call."""
     async with grpc.aio.insecure_channel(target) as channel:
-        yield Stubs(channel)
+        yield Stubs(channel, target)

@@ -1,0 +1,1 @@
+"""The client without asyncio: `aio/`, derived by protos/generate_client.py."""

@@ -1,0 +1,117 @@
+"""How calls are made. Derived from `aio/` by protos/generate_client.py."""
+
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from functools import partial
+from typing import Any, TypeVar
+
+import grpc
+
+from wingmanmatch_client.errors import WingmanMatchError, error_of
+from wingmanmatch_client.resuming import Resumption
+from wingmanmatch_client.rpc import RequestT, ResponseT, Rpc, give_id
+
+ItemT = TypeVar("ItemT")
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Calls:
+    """Makes calls on one channel. Each raises WingmanMatchError."""
+
+    def __init__(self, channel: grpc.Channel, metadata: Metadata, make_id: Callable[[], str]) -> None:
+        """Send `metadata` with every call; `make_id` returns the `request_id` of one that has none."""
+        self._channel = channel
+        self._metadata = metadata
+        self._make_id = make_id
+        self._methods: dict[str, Any] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """End the calls under way, and close the channel."""
+        self._closed = True
+        self._channel.close()
+
+    def unary(self, rpc: Rpc[RequestT, ResponseT], request: RequestT, timeout: float | None) -> ResponseT:
+        """Call once, within `timeout` seconds or the RPC's own deadline."""
+        request_id = give_id(rpc, request, self._make_id)
+        try:
+            response: ResponseT = self._started(rpc, self._channel.unary_unary, request, timeout)
+        except grpc.RpcError as error:
+            raise error_of(error, request_id) from error
+        return response
+
+    def stream(
+        self, rpc: Rpc[RequestT, ResponseT], request: RequestT, timeout: float | None
+    ) -> Generator[ResponseT, None, None]:
+        """Yield the messages that one request is answered with."""
+        return _messages(partial(self._started, rpc, self._channel.unary_stream, request, timeout))
+
+    def exchange(
+        self,
+        rpc: Rpc[RequestT, ResponseT],
+        requests: Iterable[RequestT],
+        timeout: float | None,
+    ) -> Generator[ResponseT, None, None]:
+        """Send requests for as long as they come, and yield what they are answered with."""
+        return _messages(partial(self._started, rpc, self._channel.stream_stream, iter(requests), timeout))
+
+    def items(
+        self,
+        rpc: Rpc[RequestT, ResponseT],
+        request: RequestT,
+        items_of: Callable[[ResponseT], Iterable[ItemT]],
+        timeout: float | None,
+    ) -> Generator[ItemT, None, None]:
+        """Yield what is on all pages. Each is asked for when it is needed, and has `timeout` seconds."""
+        asked: Any = request
+        while True:
+            page: Any = self.unary(rpc, request, timeout)
+            for item in items_of(page):
+                yield item
+            if not page.next_page_token:
+                return
+            asked.page_token = page.next_page_token
+
+    def watch(
+        self, rpc: Rpc[RequestT, ResponseT], request: RequestT, *, heartbeats: bool, patience: float | None
+    ) -> Generator[ResponseT, None, None]:
+        """Yield what a stream brings, and open it again from where it was whenever it breaks, until `close`."""
+        asked: Any = request
+        resumption = Resumption(patience, time.monotonic)
+        while not self._closed:
+            failure: WingmanMatchError | None = None
+            messages: Generator[Any, None, None] = self.stream(rpc, request, None)
+            try:
+                with closing(messages):
+                    for message in messages:
+                        resumption.heard()
+                        asked.resume_token = message.resume_token
+                        if heartbeats or message.HasField("event"):
+                            yield message
+            except WingmanMatchError as error:
+                failure = error
+            if not self._closed:
+                time.sleep(resumption.delay(failure))
+
+    def _started(
+        self, rpc: Rpc[RequestT, ResponseT], kind: Callable[..., Any], request: Any, timeout: float | None
+    ) -> Any:
+        method = self._methods.get(rpc.path)
+        if method is None:
+            serialize, parse = rpc.request.SerializeToString, rpc.response.FromString
+            method = kind(rpc.path, request_serializer=serialize, response_deserializer=parse)
+            self._methods[rpc.path] = method
+        return method(request, timeout=rpc.deadline if timeout is None else timeout, metadata=self._metadata)
+
+
+def _messages(start: Callable[[], Any]) -> Generator[Any, None, None]:
+    """Yield the messages of a call, begun with the first and ended when nobody reads on."""
+    call = start()
+    try:
+        for message in call:
+            yield message
+    except grpc.RpcError as error:
+        raise error_of(error) from error
+    finally:
+        call.cancel()
