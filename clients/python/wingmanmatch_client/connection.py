@@ -76,7 +76,7 @@ def channel_options() -> list[Option]:
     """Return how gRPC is to treat a connection."""
     return [
         ("grpc.service_config", json.dumps(service_config(RPCS))),
-        # A server that hangs, or a path that is cut, is noticed in 40 s while calls are open; the server allows as much.
+        # A server that hangs, or a path that is cut, is noticed within 40 s of an open call; the server allows as much.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         # Two minutes, gRPC's own, would be long after a server has come back.
