@@ -28,6 +28,8 @@ class ConnectionLimits:
     min_ping_interval: float = 10.0
     max_connections: int = 10_000
     max_streams: int = 100
+    # Calls that gRPC has and Python has not begun: above this it answers some by CANCELLED, which no client repeats.
+    max_waiting: int = 5000
     max_request: int = 1024 * KIB
     # What a gRPC client takes by default: a larger response is refused here rather than there.
     max_response: int = 4096 * KIB
@@ -55,6 +57,8 @@ class ConnectionLimits:
             # gRPC also counts calls that ended but are not yet taken apart. Without room for those, a client that keeps
             # as many open as it may has some refused, two of a hundred, and does not try them again.
             ("grpc.http2.max_deallocating_streams", 10 * self.max_streams),
+            ("grpc.server.max_pending_requests", self.max_waiting),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * self.max_waiting),
             ("grpc.max_receive_message_length", self.max_request),
             ("grpc.max_send_message_length", self.max_response),
             ("grpc.max_metadata_size", self.soft_metadata),

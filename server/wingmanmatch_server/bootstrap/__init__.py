@@ -41,6 +41,7 @@ from wingmanmatch_server.bootstrap.redis_areas import make_session_store, open_r
 from wingmanmatch_server.bootstrap.status import (
     make_breakers,
     make_dependencies,
+    make_rate_limiter_check,
     make_retries,
     make_system_service,
 )
@@ -81,6 +82,7 @@ from wingmanmatch_server.system import health
 from wingmanmatch_server.system.availability import NAMES, Availability
 from wingmanmatch_server.system.reflection import reflection_handlers
 from wingmanmatch_server.telemetry.logs import AccessLog
+from wingmanmatch_server.telemetry.loop import loop_lag, watch_loop
 from wingmanmatch_server.telemetry.metrics import CircuitMetrics, RpcMetrics
 
 EXPIRY_INTERVAL = 30.0  # seconds
@@ -165,7 +167,7 @@ async def open_application(
         coaching = await stack.enter_async_context(
             open_coaching(settings, database, redis, breakers, limiter, registry)
         )
-        asked = (email, *coaching.dependencies)
+        asked = (make_rate_limiter_check(settings, breakers["redis"]), email, *coaching.dependencies)
         dependencies = make_dependencies(unguarded, redis, asked, by_rest=database_url is None)
         process = health.Health((*health.PROCESS_NAMES, *service_names()))
         availability = Availability(process, SERVICES, dependencies, breakers)
@@ -179,6 +181,7 @@ async def open_application(
             repeat("purge_delivery_events", mail.store.purge_events, interval=PURGE_INTERVAL),
             repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL),
             repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL),
+            watch_loop(loop_lag(registry), time.monotonic),
         ):
             await stack.enter_async_context(background(work))
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from wingmanmatch.system.v1 import system_pb2
-from wingmanmatch_server import __version__
+from wingmanmatch_server import __version__, errors
 from wingmanmatch_server.bootstrap.identity import modes_of
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.redis import RedisServer
@@ -80,6 +80,19 @@ def make_dependencies(
         ],
         _now,
     )
+
+
+def make_rate_limiter_check(settings: Settings, breaker: Breaker) -> Dependency:
+    """Return what tells whether limits are exact; `breaker` is that of Redis, before which every decision stands."""
+
+    async def ping() -> float:
+        if settings.enable_rate_limiting and breaker.open_for() > 0:
+            message = "Redis does not decide; each process does, as the policies say for an outage"
+            raise errors.Unavailable("REDIS_UNAVAILABLE", message)
+        return 0.0
+
+    on = settings.enable_rate_limiting
+    return Dependency("rate_limiter", "Redis decides" if on else "off: ENABLE_RATE_LIMITING is false", ping)
 
 
 def make_system_service(

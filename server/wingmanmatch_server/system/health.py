@@ -31,8 +31,9 @@ class Health:
 
     def set(self, name: str, *, serving: bool) -> None:
         """Change one name's status; without effect once the server drains."""
-        if not self._draining:
-            self._statuses[name] = SERVING if serving else NOT_SERVING
+        status = SERVING if serving else NOT_SERVING
+        if not self._draining and self._statuses.get(name) != status:
+            self._statuses[name] = status
             self._wake()
 
     def drain(self) -> None:

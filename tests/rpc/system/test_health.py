@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from support.edge import channel_to, failure_of
 from wingmanmatch_server.bootstrap import Application
+from wingmanmatch_server.serving import listening
 from wingmanmatch_server.system.health import PROCESS_NAMES, Health
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -91,6 +93,25 @@ async def test_drain_is_final_and_ends_the_streams(health: Health, stub: health_
         assert await statuses(call) == [NOT_SERVING]
         assert await call.code() is grpc.StatusCode.OK
     assert (await stub.Check(about("a.Service"), timeout=5)).status == NOT_SERVING
+
+
+async def test_thousands_of_watchers(health: Health) -> None:
+    """Two thousand watchers all hear a change, and their streams all end when the server drains."""
+    application = Application([health.handler()], health, CollectorRegistry())
+    async with listening(application, "127.0.0.1:0") as (_, port), AsyncExitStack() as stack:
+        calls = []
+        for _ in range(20):
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
+            stub = health_pb2_grpc.HealthStub(await stack.enter_async_context(channel))
+            calls += [stub.Watch(about("a.Service"), timeout=60) for _ in range(100)]
+        assert {message.status for message in await asyncio.gather(*(call.read() for call in calls))} == {SERVING}
+        health.set("a.Service", serving=False)
+        assert {message.status for message in await asyncio.gather(*(call.read() for call in calls))} == {NOT_SERVING}
+        health.drain()
+        assert await asyncio.gather(*map(statuses, calls)) == [[]] * len(calls)
+        assert {await call.code() for call in calls} == {grpc.StatusCode.OK}
+        assert not health._watchers
 
 
 async def test_a_watcher_that_does_not_read_holds_up_nobody(health: Health, stub: health_pb2_grpc.HealthStub) -> None:

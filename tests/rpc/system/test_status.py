@@ -26,6 +26,7 @@ async def test_report_tells_everything(client: Stubs) -> None:
         "database",
         "database_anonymous",
         "redis",
+        "rate_limiter",
         "email",
     ]
     assert all(dependency.healthy and dependency.HasField("latency") for dependency in report.dependencies)
