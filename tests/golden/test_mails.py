@@ -66,6 +66,8 @@ CASES = {
     "meetup_scheduled": MEETUP,
     "meetup_moved": {**MEETUP, "sequence": 2, "previous_time": "2026-11-23T18:00:00Z"},
     "meetup_cancelled": {**MEETUP, "sequence": 3},
+    "meetup_cancelled_for_good": {**MEETUP, "sequence": 3, "match_ended": True},
+    "meetup_cancelled_by_nobody": {**MEETUP, "sequence": 3, "match_ended": True, "partner_name": "", "venue_name": ""},
 }
 
 

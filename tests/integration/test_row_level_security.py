@@ -125,13 +125,8 @@ async def take_part(dsn: str) -> str:
     async with open_people(dsn, connections=2) as people:
         requester, invitee = await people.join_many(2)
         match = await people.invite(requester, invitee, request_id=str(uuid.uuid4()))
-        await people.sql.execute(
-            """with met as (
-                insert into public.meetups (match_id, requester_id, invitee_id, venue_name, scheduled_time)
-                values ($1, $2, $3, 'Prater', now() + interval '3 days') returning id)
-            insert into public.meetup_notes (meetup_id, user_id, notes) select id, $3, 'Bring water.' from met""",
-            *(uuid.UUID(each) for each in (match["id"], requester, invitee)),
-        )
+        meetup = await people.schedule(await people.answer(match, "ACCEPT"), requester)
+        await people.meetups.update_meetup_notes(meetup["id"], invitee, "Bring water.")
         await people.sql.execute("select public.unsubscribe($1, 'MATCH_DECLINE')", uuid.UUID(invitee))
         await people.sql.execute(
             "select public.start_challenge($1, id) from public.approach_challenges limit 1", uuid.UUID(invitee)

@@ -4,13 +4,14 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 
 from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.meetup.store import MeetupStore
 
 Place = tuple[float, float]
 
@@ -21,6 +22,11 @@ MILES_PER_DEGREE = 69.0934
 def north_of(place: Place, miles: float) -> Place:
     """Return the place so many miles north of `place`."""
     return place[0] + miles / MILES_PER_DEGREE, place[1]
+
+
+def in_hours(hours: float) -> str:
+    """Return the time so many hours from now, as ISO 8601."""
+    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
 
 
 def new_profile(user_id: str, place: Place | None, **fields: Any) -> dict[str, Any]:
@@ -52,6 +58,7 @@ class People:
     def __init__(self, store: MatchingStore, sql: asyncpg.Connection, source: random.Random) -> None:
         """Keep the ways in; `source` gives ids that are the same in every run."""
         self.store = store
+        self.meetups = MeetupStore(store._database)
         self.sql = sql
         self.source = source
 
@@ -81,6 +88,19 @@ class People:
         settled: dict[str, Any] = answered["match"]
         return settled
 
+    async def match(self, requester: str, invitee: str) -> dict[str, Any]:
+        """Let one invite the other, who accepts, and return the match."""
+        return await self.answer(await self.invite(requester, invitee), "ACCEPT")
+
+    async def schedule(
+        self, match: dict[str, Any], user_id: str, *, hours: float = 72, **details: Any
+    ) -> dict[str, Any]:
+        """Let one of a match's two people schedule a meet-up so many hours ahead and return it."""
+        arguments = {"venue_name": "Prater", "scheduled_time": in_hours(hours)} | details
+        scheduled = await self.meetups.schedule_meetup(match["id"], user_id, **arguments)
+        meetup: dict[str, Any] = scheduled["meetup"]
+        return meetup
+
     async def candidates(self, user_id: str, **arguments: Any) -> list[str]:
         """Return the ids of the people whom a person could invite."""
         page = await self.store.list_candidates(user_id, **arguments)
@@ -90,6 +110,9 @@ class People:
         """Make all that has happened so much older."""
         for statement in (
             "update matches set create_time = create_time - $1::interval, expire_time = expire_time - $1::interval",
+            "update meetups set scheduled_time = scheduled_time - $1::interval",
+            """update notifications set send_time = send_time - $1::interval,
+                expire_time = expire_time - $1::interval, next_attempt_time = next_attempt_time - $1::interval""",
             "update match_pool set busy_until = busy_until - $1::interval",
             "update avoidances set until = until - $1::interval",
             "update request_keys set expire_time = expire_time - $1::interval",
@@ -114,6 +137,20 @@ group by least(requester_id, invitee_id), greatest(requester_id, invitee_id) hav
 union all
 select 'a pair matched twice within seven days' from matches where create_time > now() - interval '7 days'
 group by least(requester_id, invitee_id), greatest(requester_id, invitee_id) having count(*) > 1
+union all
+select 'two live meet-ups of one match' from meetups where state = 'SCHEDULED' group by match_id having count(*) > 1
+union all
+select 'a meet-up ahead of a match that is not accepted' from meetups t join matches m on m.id = t.match_id
+where t.state = 'SCHEDULED' and t.scheduled_time > now() and m.state <> 'ACCEPTED'
+union all
+select 'a reputation that is not what meet-ups make it' from match_pool p
+where p.reputation <> (reputation_json(p.user_id) ->> 'score')::integer
+union all
+select 'a mail that waits about a meet-up that is otherwise' from notifications n
+join meetups t on t.id = (n.payload ->> 'meetup_id')::uuid
+where n.state = 'PENDING' and n.expire_time > now()
+    and ((n.payload ->> 'sequence')::integer <> t.sequence
+        or (n.kind = 'MEETUP_CANCELLED') <> (t.state = 'CANCELLED'))
 union all
 select 'a pending match without its person being busy' from pending p join match_pool m using (user_id)
 where m.pending_match_id is distinct from p.id or m.busy_until <= now()

@@ -68,6 +68,8 @@ from wingmanmatch_server.matching.export import Export, Source
 from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
+from wingmanmatch_server.meetup.service import MeetupService
+from wingmanmatch_server.meetup.store import MeetupStore
 from wingmanmatch_server.notification.http import notification_routes
 from wingmanmatch_server.notification.metrics import NotificationMetrics
 from wingmanmatch_server.ratelimit.envoy import EnvoyRateLimitService
@@ -146,6 +148,7 @@ async def open_application(
         database = GuardedDatabase(unguarded, breakers["database"], retries["database"])
         redis = await stack.enter_async_context(open_redis(redis_url, seconds=settings.redis_timeout))
         matching = MatchingStore(database, max_daily_matches=settings.max_daily_matches)
+        meetups = MeetupStore(database)
         watch = MatchWatch(matching, database.follow)
         open_streams = Gauge("matching_watch_streams", "Open streams of WatchMatches.", registry=registry)
         open_streams.set_function(lambda: watch.stream_count)
@@ -174,6 +177,7 @@ async def open_application(
         followers.append(availability.refresh)
         for work in (
             repeat("expire_matches", matching.expire_matches, interval=EXPIRY_INTERVAL),
+            repeat("expire_meetups", meetups.expire_meetups, interval=EXPIRY_INTERVAL),
             repeat("purge_request_keys", matching.purge_request_keys, interval=PURGE_INTERVAL),
             repeat("purge_match_events", matching.purge_events, interval=EXPIRY_INTERVAL),
             repeat("make_erasures_good", erasure.make_good, interval=EXPIRY_INTERVAL),
@@ -191,6 +195,7 @@ async def open_application(
             "wingmanmatch.matching.v1.MatchingService": MatchingService(
                 matching, watch, erasure, Export(matching, sources), time_zones
             ),
+            "wingmanmatch.meetup.v1.MeetupService": MeetupService(meetups),
             "wingmanmatch.notification.v1.NotificationService": make_notification_service(
                 settings, mail, time_zones, charged
             ),

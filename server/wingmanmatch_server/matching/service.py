@@ -128,6 +128,36 @@ class MatchingService:
         )
         return matching_service_pb2.CancelMatchResponse(match=_match(answer["match"]))
 
+    async def end_match(
+        self, request: matching_service_pb2.EndMatchRequest, _call: Call
+    ) -> matching_service_pb2.EndMatchResponse:
+        """End an accepted match."""
+        answer = await self._store.end_match(request.match_id, request.user_id, request_id=request.request_id or None)
+        return matching_service_pb2.EndMatchResponse(match=_match(answer["match"]))
+
+    async def block_user(
+        self, request: matching_service_pb2.BlockUserRequest, _call: Call
+    ) -> matching_service_pb2.BlockUserResponse:
+        """Keep two people apart."""
+        await self._store.block_user(request.user_id, request.blocked_user_id, request_id=request.request_id or None)
+        return matching_service_pb2.BlockUserResponse()
+
+    async def unblock_user(
+        self, request: matching_service_pb2.UnblockUserRequest, _call: Call
+    ) -> matching_service_pb2.UnblockUserResponse:
+        """Take a block back."""
+        await self._store.unblock_user(request.user_id, request.blocked_user_id, request_id=request.request_id or None)
+        return matching_service_pb2.UnblockUserResponse()
+
+    async def get_reputation(
+        self, request: matching_service_pb2.GetReputationRequest, _call: Call
+    ) -> matching_service_pb2.GetReputationResponse:
+        """Return what others may know of a person's reliability."""
+        answer = await self._store.get_reputation(request.user_id)
+        row = answer["reputation"]
+        reputation = matching_pb2.Reputation(**row | {"badge": f"REPUTATION_BADGE_{row['badge']}"})
+        return matching_service_pb2.GetReputationResponse(reputation=reputation)
+
     async def get_match(
         self, request: matching_service_pb2.GetMatchRequest, _call: Call
     ) -> matching_service_pb2.GetMatchResponse:

@@ -102,6 +102,28 @@ class MatchingStore:
         """
         return await self._call("cancel_match", p_match_id=match_id, p_user_id=user_id, p_request_id=request_id)
 
+    async def end_match(self, match_id: str, user_id: str, *, request_id: str | None = None) -> Json:
+        """End an accepted match, call off its meet-up if that lies ahead, and return {match}.
+
+        Raises errors.NotFound to a stranger, errors.FailedPrecondition MATCH_NOT_ACCEPTED.
+        """
+        return await self._call("end_match", p_match_id=match_id, p_user_id=user_id, p_request_id=request_id)
+
+    async def block_user(self, user_id: str, blocked_user_id: str, *, request_id: str | None = None) -> None:
+        """Keep two people apart from now on, and end their live match with its meet-up. Repeating it changes nothing.
+
+        Raises errors.NotFound if either has no profile, errors.InvalidArgument about oneself.
+        """
+        await self._call("block_user", p_user_id=user_id, p_blocked_user_id=blocked_user_id, p_request_id=request_id)
+
+    async def unblock_user(self, user_id: str, blocked_user_id: str, *, request_id: str | None = None) -> None:
+        """Take back a person's own block; the other's stays. Repeating it changes nothing."""
+        await self._call("unblock_user", p_user_id=user_id, p_blocked_user_id=blocked_user_id, p_request_id=request_id)
+
+    async def get_reputation(self, user_id: str) -> Json:
+        """Return {reputation}: user_id, score, badge, completed_count, no_show_count. Raises errors.NotFound."""
+        return await self._call("get_reputation", p_user_id=user_id)
+
     async def get_match(self, match_id: str, user_id: str) -> Json:
         """Return {match} to one of its two people. Raises errors.NotFound, to a stranger too."""
         return await self._call("get_match", p_match_id=match_id, p_user_id=user_id)

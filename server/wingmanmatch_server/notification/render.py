@@ -35,7 +35,8 @@ FIELDS: Mapping[str, Mapping[str, str | None]] = {
     "SESSION_REMINDER": MEETUP,
     "MEETUP_SCHEDULED": MEETUP | VERSION,
     "MEETUP_MOVED": MEETUP | VERSION | {"previous_time": "", "previous_venue_name": ""},
-    "MEETUP_CANCELLED": MEETUP | VERSION,
+    # Of somebody who was erased there is no name left to tell.
+    "MEETUP_CANCELLED": MEETUP | VERSION | {"partner_name": "", "match_ended": ""},
 }
 # The facts that a mail lists, by the label that `common.j2` translates.
 DETAILS: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -126,8 +127,9 @@ class Renderer:
         language, fields = language_of(recipient.locale), _fields(kind, payload)
         content = self._content(kind, language, one_line(recipient.name), fields)
         unsubscribe_url = self._unsubscribe(kind, recipient)
-        shown = {**content, "url": self._url(kind, match_id), "unsubscribe_url": unsubscribe_url}
-        calendar = calendar_file(kind, fields, self._sender, f"WingmanMatch: {fields.get('partner_name')}")
+        shown = {**content, "url": self._url(kind, fields, match_id), "unsubscribe_url": unsubscribe_url}
+        summary = ("WingmanMatch", fields.get("partner_name"))
+        calendar = calendar_file(kind, fields, self._sender, ": ".join(filter(None, summary)))
         return Mail(
             sender=self._sender,
             subject=content["subject"],
@@ -168,9 +170,9 @@ class Renderer:
             return None
         return self._unsubscribe_url(recipient.user_id, kind)
 
-    def _url(self, kind: str, match_id: str | None) -> str | None:
-        # What was declined is over: the way on is to look for somebody else.
-        leads_home = kind == "MATCH_DECLINE" or match_id is None
+    def _url(self, kind: str, fields: Mapping[str, str], match_id: str | None) -> str | None:
+        # What was declined or ended is over: the way on is to look for somebody else.
+        leads_home = kind == "MATCH_DECLINE" or match_id is None or bool(fields.get("match_ended"))
         return self._app_url if self._app_url is None or leads_home else f"{self._app_url}/matches/{match_id}"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -97,17 +98,8 @@ async def live_fully(people: People) -> tuple[str, str]:
         people.new_id(),
         MARKS["email"].upper(),
     )
-    await people.sql.execute(
-        """with met as (
-            insert into meetups (match_id, requester_id, invitee_id, venue_name, venue_author_id, scheduled_time)
-            values ($1, $2, $3, $4, $2, now() + interval '3 days') returning id)
-        insert into meetup_notes (meetup_id, user_id, notes) select id, $2, $5 from met""",
-        asked["match"]["id"],
-        me,
-        friend,
-        place,
-        diary,
-    )
+    meetup = await people.schedule(asked["match"], me, venue_name=place, request_id=people.new_id())
+    await people.meetups.update_meetup_notes(meetup["id"], me, diary, request_id=people.new_id())
     await people.sql.execute("select unsubscribe($1, 'SESSION_REMINDER')", me)
     await people.sql.execute(
         """with started as (
@@ -159,14 +151,61 @@ async def test_others_keep_their_history(people: People) -> None:
     assert match["state"] == "PENDING"
 
 
+async def test_partners_are_told_that_the_meetup_is_off(people: People) -> None:
+    """A mail that names nobody takes it out of their calendars, and their history keeps what they wrote themselves."""
+    me, friend = await live_fully(people)
+    (meetup,) = (await people.meetups.list_meetups(friend))["meetups"]
+    await people.meetups.update_meetup_notes(meetup["id"], friend, "The friend's own notes.")
+    await people.store.delete_profile(me)
+    (kept,) = (await people.meetups.list_meetups(friend))["meetups"]
+    assert kept == meetup | {
+        "state": "CANCELLED",
+        "requester_id": NOBODY,
+        "venue_name": "",
+        "notes": "The friend's own notes.",
+        "update_time": kept["update_time"],
+    }
+    (mail,) = await people.sql.fetch(
+        "select user_id::text, kind, payload ->> 'sequence' as sequence from notifications where state = 'PENDING'"
+    )
+    assert tuple(mail) == (friend, "MEETUP_CANCELLED", "1")
+
+
+async def test_place_that_the_partner_chose_stays(people: People) -> None:
+    """Only the erased person's own words go."""
+    me, friend = await people.join_many(2)
+    match = await people.match(me, friend)
+    meetup = await people.schedule(match, me, venue_name="the venuemark")
+    await people.meetups.reschedule_meetup(meetup["id"], friend, venue_name="Augarten")
+    await people.store.delete_profile(me)
+    (kept,) = (await people.meetups.list_meetups(friend))["meetups"]
+    assert kept["venue_name"] == "Augarten"
+    assert await traces(people, "venuemark") == set()
+
+
+async def test_what_was_earned_together_stays(people: People) -> None:
+    """A meet-up that has begun can still be answered, counts for who stays, and goes when both are erased."""
+    me, friend = await people.join_many(2)
+    meetup = await people.schedule(await people.match(me, friend), me)
+    await people.let_pass(timedelta(hours=73))
+    await people.meetups.confirm_meetup(meetup["id"], me)
+    await people.store.delete_profile(me)
+    completed = (await people.meetups.confirm_meetup(meetup["id"], friend))["meetup"]
+    assert (completed["state"], completed["requester_id"]) == ("COMPLETED", NOBODY)
+    assert (await people.store.get_reputation(friend))["reputation"]["score"] == 1
+    assert await people.broken_rules() == []
+    await people.store.delete_profile(friend)
+    assert await people.sql.fetchval("select count(*) from meetups") == 0
+
+
 async def test_friends_are_told_by_an_event(people: People) -> None:
     """The end of their matches stands in the feeds of those who stay, with nobody in the person's place."""
     me, friend = await live_fully(people)
     (feed,) = await people.store.read_events([{"user_id": friend, "after": None}], limit=1)
     await people.store.delete_profile(me)
     (feed,) = await people.store.read_events([{"user_id": friend, "after": feed["last_sequence"]}], limit=10)
-    (event,) = feed["events"]
-    assert (event["kind"], event["match"]["requester_id"]) == ("ENDED", NOBODY)
+    assert [event["kind"] for event in feed["events"]] == ["MEETUP_CANCELLED", "ENDED"]
+    assert {event["match"]["requester_id"] for event in feed["events"]} == {NOBODY}
 
 
 async def test_waiting_mails_about_the_person_are_stopped(people: People) -> None:

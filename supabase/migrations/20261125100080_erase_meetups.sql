@@ -5,10 +5,15 @@ create function public.erase_from_meetups(p_user_id uuid)
     language plpgsql
     set search_path = ''
 as $$
+declare
+    called_off uuid[];
 begin
-    update public.meetups m set state = 'CANCELLED', sequence = m.sequence + 1, update_time = now()
-    where (m.requester_id = p_user_id or m.invitee_id = p_user_id)
-        and m.state = 'SCHEDULED' and m.scheduled_time > now();
+    with ahead as (
+        update public.meetups m set state = 'CANCELLED', sequence = m.sequence + 1, update_time = now()
+        where (m.requester_id = p_user_id or m.invitee_id = p_user_id) and public.lies_ahead(m)
+        returning m.id
+    )
+    select array_agg(a.id) into called_off from ahead a;
     update public.meetups m set
         requester_id = nullif(m.requester_id, p_user_id),
         invitee_id = nullif(m.invitee_id, p_user_id),
@@ -17,12 +22,16 @@ begin
         venue_name = case m.venue_author_id when p_user_id then '' else m.venue_name end,
         venue_author_id = nullif(m.venue_author_id, p_user_id)
     where m.requester_id = p_user_id or m.invitee_id = p_user_id;
+    -- So that nobody waits in vain: the other person is told, by a mail that names nobody.
+    perform public.notify_of_meetup(m, 'MEETUP_CANCELLED', '{"match_ended": true}')
+    from public.meetups m
+    where m.id = any (called_off);
 end
 $$;
 
 comment on function public.erase_from_meetups is
     'Calls off what lies ahead of the person, and leaves nobody in the person''s place. What the person said of others '
-    'stays. The caller holds the person and all live partners.';
+    'stays. The caller holds the person and all live partners, and has stopped the mails about the person.';
 
 create or replace function public.without_person(p_answer jsonb, p_user_id uuid)
     returns jsonb

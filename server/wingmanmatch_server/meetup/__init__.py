@@ -1,0 +1,7 @@
+"""Meet-ups: from an accepted match to a confirmed appointment.
+
+    service.py  the gRPC face
+    store.py    what it asks of the database, one method a transaction
+
+The rules are SQL functions: `supabase/migrations/*_meetups.sql`. `docs/meetups.md` tells them in words.
+"""

@@ -1,0 +1,124 @@
+"""MeetupService: translates between the wire and the store."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from wingmanmatch.meetup.v1 import meetup_pb2, meetup_service_pb2
+from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.meetup.store import MeetupStore
+from wingmanmatch_server.paging import last_id_of, page_token
+
+DEFAULT_PAGE_SIZE = 20
+MAX_PAGE_SIZE = 100
+TIMES = (
+    *("scheduled_time", "requester_confirm_time", "invitee_confirm_time"),
+    *("create_time", "update_time", "expire_time"),
+)
+
+
+class MeetupService:
+    """Each method is the RPC of its name; `meetup_service.proto` has the contract."""
+
+    def __init__(self, store: MeetupStore) -> None:
+        self._store = store
+
+    async def schedule_meetup(
+        self, request: meetup_service_pb2.ScheduleMeetupRequest, _call: Call
+    ) -> meetup_service_pb2.ScheduleMeetupResponse:
+        """Schedule a meet-up of an accepted match."""
+        answer = await self._store.schedule_meetup(
+            request.match_id,
+            request.user_id,
+            venue_name=request.venue_name,
+            scheduled_time=_written(request.scheduled_time),
+            requester_challenge_id=request.requester_challenge_id or None,
+            invitee_challenge_id=request.invitee_challenge_id or None,
+            request_id=request.request_id or None,
+        )
+        return meetup_service_pb2.ScheduleMeetupResponse(meetup=_meetup(answer["meetup"]))
+
+    async def get_meetup(
+        self, request: meetup_service_pb2.GetMeetupRequest, _call: Call
+    ) -> meetup_service_pb2.GetMeetupResponse:
+        """Return a meet-up."""
+        answer = await self._store.get_meetup(request.meetup_id, request.user_id)
+        return meetup_service_pb2.GetMeetupResponse(meetup=_meetup(answer["meetup"]))
+
+    async def list_meetups(
+        self, request: meetup_service_pb2.ListMeetupsRequest, _call: Call
+    ) -> meetup_service_pb2.ListMeetupsResponse:
+        """List a person's meet-ups."""
+        states = sorted(meetup_pb2.MeetupState.Name(state).removeprefix("MEETUP_STATE_") for state in request.states)
+        asked = (request.user_id, states, request.match_id)
+        answer = await self._store.list_meetups(
+            request.user_id,
+            states=states or None,
+            match_id=request.match_id or None,
+            page_size=min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
+            after=last_id_of(request.page_token, *asked),
+        )
+        return meetup_service_pb2.ListMeetupsResponse(
+            meetups=[_meetup(meetup) for meetup in answer["meetups"]],
+            next_page_token=page_token(answer["next_after"], *asked),
+        )
+
+    async def reschedule_meetup(
+        self, request: meetup_service_pb2.RescheduleMeetupRequest, _call: Call
+    ) -> meetup_service_pb2.RescheduleMeetupResponse:
+        """Move a meet-up to another time or place."""
+        answer = await self._store.reschedule_meetup(
+            request.meetup_id,
+            request.user_id,
+            scheduled_time=_written(request.scheduled_time) if request.HasField("scheduled_time") else None,
+            venue_name=request.venue_name or None,
+            request_id=request.request_id or None,
+        )
+        return meetup_service_pb2.RescheduleMeetupResponse(meetup=_meetup(answer["meetup"]))
+
+    async def cancel_meetup(
+        self, request: meetup_service_pb2.CancelMeetupRequest, _call: Call
+    ) -> meetup_service_pb2.CancelMeetupResponse:
+        """Call a meet-up off."""
+        answer = await self._store.cancel_meetup(
+            request.meetup_id, request.user_id, request_id=request.request_id or None
+        )
+        return meetup_service_pb2.CancelMeetupResponse(meetup=_meetup(answer["meetup"]))
+
+    async def confirm_meetup(
+        self, request: meetup_service_pb2.ConfirmMeetupRequest, _call: Call
+    ) -> meetup_service_pb2.ConfirmMeetupResponse:
+        """Confirm that the other person was there."""
+        answer = await self._store.confirm_meetup(
+            request.meetup_id, request.user_id, request_id=request.request_id or None
+        )
+        return meetup_service_pb2.ConfirmMeetupResponse(meetup=_meetup(answer["meetup"]))
+
+    async def report_no_show(
+        self, request: meetup_service_pb2.ReportNoShowRequest, _call: Call
+    ) -> meetup_service_pb2.ReportNoShowResponse:
+        """Report that the other person was missing."""
+        answer = await self._store.report_no_show(
+            request.meetup_id, request.user_id, request_id=request.request_id or None
+        )
+        return meetup_service_pb2.ReportNoShowResponse(meetup=_meetup(answer["meetup"]))
+
+    async def update_meetup_notes(
+        self, request: meetup_service_pb2.UpdateMeetupNotesRequest, _call: Call
+    ) -> meetup_service_pb2.UpdateMeetupNotesResponse:
+        """Replace a person's own notes."""
+        answer = await self._store.update_meetup_notes(
+            request.meetup_id, request.user_id, request.notes, request_id=request.request_id or None
+        )
+        return meetup_service_pb2.UpdateMeetupNotesResponse(meetup=_meetup(answer["meetup"]))
+
+
+def _written(moment: Timestamp) -> str:
+    return moment.ToDatetime(tzinfo=UTC).isoformat()
+
+
+def _meetup(row: dict[str, Any]) -> meetup_pb2.Meetup:
+    times = {name: datetime.fromisoformat(row[name]) for name in TIMES if row[name]}
+    given = {name: value for name, value in row.items() if name not in TIMES}
+    return meetup_pb2.Meetup(**given | times | {"state": f"MEETUP_STATE_{row['state']}"})
