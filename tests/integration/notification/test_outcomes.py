@@ -8,42 +8,65 @@ import pytest
 
 from support.outbox import Outbox
 from wingmanmatch_server import errors
+from wingmanmatch_server.notification.mailer import Outcome
 
 LEASE = 60.0
 
 
+# Hours since the first attempt, the limit being 23, and whether an earlier attempt may have got through.
+CASES = ((22.9, False), (22.9, True), (23.1, False), (23.1, True))
+
+
 @pytest.mark.parametrize(
-    ("outcome", "earlier_doubt", "hours", "expected"),
+    ("outcome", "states"),
     [
-        ("ACCEPTED", False, 0, "SENT"),
-        ("ACCEPTED", True, 24, "SENT"),
-        ("BAD_MESSAGE", False, 0, "DEAD"),
-        ("NOT_ACCEPTED", False, 0, "PENDING"),
-        ("NOT_ACCEPTED", False, 22.9, "PENDING"),
-        ("NOT_ACCEPTED", False, 23.1, "DEAD"),
-        ("NOT_ACCEPTED", True, 23.1, "REVIEW"),
-        ("AMBIGUOUS", False, 22.9, "PENDING"),
-        ("AMBIGUOUS", False, 23.1, "REVIEW"),
+        ("ACCEPTED", ("SENT", "SENT", "SENT", "SENT")),
+        ("NOT_ACCEPTED", ("PENDING", "PENDING", "DEAD", "REVIEW")),
+        ("AMBIGUOUS", ("PENDING", "PENDING", "REVIEW", "REVIEW")),
+        ("IN_FLIGHT", ("PENDING", "PENDING", "REVIEW", "REVIEW")),
+        ("THROTTLED", ("PENDING", "PENDING", "PENDING", "REVIEW")),
+        ("QUOTA", ("PENDING", "PENDING", "PENDING", "REVIEW")),
+        ("CONFIG", ("PENDING", "PENDING", "PENDING", "REVIEW")),
+        ("WITHHELD", ("PENDING", "PENDING", "PENDING", "REVIEW")),
+        ("BAD_MESSAGE", ("DEAD", "DEAD", "DEAD", "DEAD")),
+        ("KEY_MISMATCH", ("REVIEW", "REVIEW", "REVIEW", "REVIEW")),
     ],
 )
-async def test_outcome_decides_the_state(
-    outbox: Outbox,
-    outcome: str,
-    earlier_doubt: bool,  # noqa: FBT001
-    hours: float,
-    expected: str,
-) -> None:
+async def test_outcome_decides_the_state(outbox: Outbox, outcome: str, states: tuple[str, ...]) -> None:
     """Each outcome leads to its state; 23 hours after the first attempt a failure is final, and doubt is reviewed."""
+    for (hours, doubt), state in zip(CASES, states, strict=True):
+        notification_id = await outbox.enqueue()
+        (claimed,) = (await outbox.store.claim("one", 1, LEASE)).notifications
+        await outbox.store.begin_delivery(claimed, {}, LEASE)
+        age = f"first_attempt_time = now() - interval '{hours} hours', ambiguous = {doubt}"
+        await outbox.change(notification_id, age)
+        assert await outbox.store.finish(claimed, outcome, error="TimeoutError", retry_seconds=3600) == state
+        row = await outbox.row(notification_id)
+        assert (row["state"], row["last_error"], row["lease_owner"]) == (state, "TimeoutError", None)
+        assert row["ambiguous"] is (doubt or outcome in ("AMBIGUOUS", "IN_FLIGHT"))
+        assert (row["sent_time"] is not None) is (state == "SENT")
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+async def test_outcome_decides_what_is_counted(outbox: Outbox, outcome: Outcome) -> None:
+    """What is no fault of the mail is a deferral and costs no attempt; only settings change the mail and its key."""
     notification_id = await outbox.enqueue()
     (claimed,) = (await outbox.store.claim("one", 1, LEASE)).notifications
-    await outbox.store.begin_delivery(claimed, {}, LEASE)
-    age = f"first_attempt_time = now() - interval '{hours} hours', ambiguous = {earlier_doubt}"
-    await outbox.change(notification_id, age)
-    assert await outbox.store.finish(claimed, outcome, error="TimeoutError") == expected
+    await outbox.store.begin_delivery(claimed, {"subject": "as rendered"}, LEASE)
+    await outbox.store.finish(claimed, outcome)
     row = await outbox.row(notification_id)
-    assert (row["state"], row["last_error"], row["lease_owner"]) == (expected, "TimeoutError", None)
-    assert row["ambiguous"] is (earlier_doubt or outcome == "AMBIGUOUS")
-    assert (row["sent_time"] is not None) is (expected == "SENT")
+    deferred = outcome in ("THROTTLED", "QUOTA", "CONFIG", "IN_FLIGHT", "WITHHELD")
+    assert (row["attempt_count"], row["deferral_count"]) == ((0, 1) if deferred else (1, 0))
+    assert (row["rendered"] is None) is (row["generation"] == 2) is (outcome is Outcome.CONFIG)
+
+
+async def test_unknown_outcome_is_an_error(outbox: Outbox) -> None:
+    """A dispatcher of another version cannot leave a mail in a state that nobody knows."""
+    notification_id = await outbox.enqueue()
+    (claimed,) = (await outbox.store.claim("one", 1, LEASE)).notifications
+    with pytest.raises(asyncpg.PostgresError, match="unknown outcome"):
+        await outbox.sql.fetchval("select finish_notification($1, $2, 'LOST')", uuid.UUID(claimed.id), claimed.epoch)
+    assert (await outbox.row(notification_id))["state"] == "SENDING"
 
 
 async def test_failed_mail_is_due_again_after_the_pause(outbox: Outbox) -> None:

@@ -24,7 +24,7 @@ async def test_full_queue_takes_no_more(outbox: Outbox) -> None:
 
 
 async def test_cancel_races_with_claims(outbox: Outbox) -> None:
-    """Of a thousand mails cancelled while they are claimed, each is either cancelled or refused as under way."""
+    """Of 300 mails cancelled while they are claimed, each is either cancelled or refused as under way."""
     ids = await outbox.enqueue_many(300)
     claims = [asyncio.create_task(outbox.store.claim(f"owner-{n}", 10, 60.0)) for n in range(15)]
     answers = await asyncio.gather(*(outbox.store.cancel(each) for each in ids), return_exceptions=True)
