@@ -160,6 +160,9 @@ class Settings(BaseSettings):
         "claude-sonnet-5-5", pattern=r"^[A-Za-z0-9._:@/-]+$", description="The name of the Claude model that coaches."
     )
     coaching_max_output_tokens: int = Field(1024, ge=64, le=8192, description="Tokens that one answer may have.")
+    coaching_timeout: float = Field(
+        30.0, gt=0, le=300, description="Seconds to wait for Claude, to connect and for each piece of an answer."
+    )
     coaching_daily_tokens: int = Field(
         100_000,
         ge=1000,

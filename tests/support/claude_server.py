@@ -17,6 +17,7 @@ ERRORS = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    413: "request_too_large",
     429: "rate_limit_error",
     500: "api_error",
     529: "overloaded_error",
@@ -25,13 +26,20 @@ ERRORS = {
 
 @dataclass(frozen=True, slots=True)
 class Says:
-    """An answer in pieces; usage as the API tells it."""
+    """An answer in pieces; usage as the API tells it.
+
+    `more` are events that come before the text; `cut` is into how many bytes at a time the stream is cut, 0 for one
+    event at a time; the end waits for `until`.
+    """
 
     pieces: Sequence[str]
     stop: str = "end_turn"
     input_tokens: int = 40
     cached_tokens: int = 900
     output_tokens: int = 12
+    more: Sequence[dict[str, Any] | bytes] = ()
+    cut: int = 0
+    until: asyncio.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,8 @@ class Refuses:
 class BreaksOff:
     """An answer that begins and then goes wrong.
 
-    `how` is the type of an error event, or "drop" for a lost connection, "end" for one that ends early, or "stall",
-    which sends pings and nothing else until the caller leaves.
+    `how` is the type of an error event, or "drop" for a lost connection, "end" for one that ends early, "stall", which
+    sends pings and nothing else until the caller leaves, or "silence", which does not even answer until then.
     """
 
     pieces: Sequence[str]
@@ -67,24 +75,31 @@ class ClaudeServer:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    open: int = 0  # requests that are being answered
+    most_open: int = 0
 
     def script(self, *answers: Answer) -> None:
         """Answer the next requests so, and forget what was asked before."""
         self.answers[:], self.requests[:], self.headers[:] = list(answers), [], []
         self.left.clear()
+        self.most_open = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; `left` is set when its caller goes before the end."""
         self.requests.append(await request.json())
-        self.headers.append(dict(request.headers))
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         answer = self.answers.pop(0) if self.answers else self.default
         if isinstance(answer, Refuses):
             return _refusal(answer)
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
         try:
             return await _stream(request, answer)
         except (asyncio.CancelledError, ConnectionError):
             self.left.set()
             raise
+        finally:
+            self.open -= 1
 
 
 @asynccontextmanager
@@ -115,20 +130,34 @@ def _error(kind: str) -> dict[str, Any]:
 
 async def _stream(request: web.Request, answer: Says | BreaksOff) -> web.StreamResponse:
     response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8", "request-id": "req_1"})
+    if isinstance(answer, BreaksOff) and answer.how == "silence":
+        await asyncio.Event().wait()
     await response.prepare(request)
     says = answer if isinstance(answer, Says) else Says(answer.pieces)
-    for event in _opening(says):
-        await _send(response, event)
-    for piece in says.pieces:
-        delta = {"type": "text_delta", "text": piece}
-        await _send(response, {"type": "content_block_delta", "index": 0, "delta": delta})
+    for part in _cut([*_opening(says), *_text(says)], says.cut):
+        await response.write(part)
     if isinstance(answer, BreaksOff):
         await _break_off(request, response, answer.how)
         return response
-    for event in _closing(says):
-        await _send(response, event)
+    if says.until:
+        await says.until.wait()
+    for part in _cut(_closing(says), says.cut):
+        await response.write(part)
     await response.write_eof()
     return response
+
+
+def _text(says: Says) -> list[dict[str, Any]]:
+    deltas: list[dict[str, Any]] = [{"type": "text_delta", "text": piece} for piece in says.pieces]
+    return [{"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas]
+
+
+def _cut(events: Sequence[dict[str, Any] | bytes], size: int) -> list[bytes]:
+    parts = [event if isinstance(event, bytes) else _written(event) for event in events]
+    if not size:
+        return parts
+    whole = b"".join(parts)
+    return [whole[place : place + size] for place in range(0, len(whole), size)]
 
 
 async def _break_off(request: web.Request, response: web.StreamResponse, how: str) -> None:
@@ -137,14 +166,14 @@ async def _break_off(request: web.Request, response: web.StreamResponse, how: st
         request.transport.abort()
     elif how == "stall":
         while True:
-            await _send(response, {"type": "ping"})
+            await response.write(_written({"type": "ping"}))
             await asyncio.sleep(0.02)  # the API pings too while it has nothing to say
     elif how != "end":
-        await _send(response, _error(how))
+        await response.write(_written(_error(how)))
         await response.write_eof()
 
 
-def _opening(says: Says) -> list[dict[str, Any]]:
+def _opening(says: Says) -> list[dict[str, Any] | bytes]:
     usage = {
         "input_tokens": says.input_tokens,
         "cache_creation_input_tokens": 0,
@@ -165,6 +194,7 @@ def _opening(says: Says) -> list[dict[str, Any]]:
         {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "ping"},
+        *says.more,
     ]
 
 
@@ -180,5 +210,5 @@ def _closing(says: Says) -> list[dict[str, Any]]:
     ]
 
 
-async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
-    await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+def _written(event: dict[str, Any]) -> bytes:
+    return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from support.edge import Failure
 from support.requests import TIMEOUT
 from support.stubs import Stubs
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
@@ -21,6 +22,12 @@ class Told:
     def text(self) -> str:
         """The whole answer."""
         return "".join(self.pieces)
+
+    @property
+    def failure(self) -> Failure:
+        """How the stream failed."""
+        assert self.error is not None
+        return Failure(self.error)
 
     @property
     def conversation_id(self) -> str:

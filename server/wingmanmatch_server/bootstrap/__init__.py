@@ -45,6 +45,7 @@ from wingmanmatch_server.bootstrap.status import (
     make_retries,
     make_system_service,
 )
+from wingmanmatch_server.coaching.export import export_conversations
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
 from wingmanmatch_server.drivers.postgres import open_postgres
@@ -158,17 +159,25 @@ async def open_application(
         )
 
         sessions = make_session_store(settings, redis, breakers["redis"], retries["redis"])
-        # What is stored about people outside the database: how it is erased, and how it is exported.
-        erasers: dict[str, Eraser] = {"sessions": sessions.delete_of_user, "rate_limits": limiter.forget}
-        sources: dict[str, Source] = {"SESSION": partial(export_sessions, sessions)}
+        coaching = await stack.enter_async_context(
+            open_coaching(settings, database, redis, breakers, retries, limiter, registry)
+        )
+        # What is stored about people outside the database: how it is erased, and how it is exported. Conversations go
+        # before rate limits, since an answer under way settles what it cost.
+        erasers: dict[str, Eraser] = {
+            "conversations": coaching.conversations.delete_of_user,
+            "sessions": sessions.delete_of_user,
+            "rate_limits": limiter.forget,
+        }
+        sources: dict[str, Source] = {
+            "SESSION": partial(export_sessions, sessions),
+            "CONVERSATION": partial(export_conversations, coaching.conversations),
+        }
         erasure = Erasure(matching, erasers)
 
         mail = make_mail(settings, database)
         email = await stack.enter_async_context(
             open_dispatching(settings, mail, database.listen, breakers["email"], NotificationMetrics(registry))
-        )
-        coaching = await stack.enter_async_context(
-            open_coaching(settings, database, redis, breakers, limiter, registry)
         )
         asked = (make_rate_limiter_check(settings, breakers["redis"]), email, *coaching.dependencies)
         dependencies = make_dependencies(unguarded, redis, asked, by_rest=database_url is None)

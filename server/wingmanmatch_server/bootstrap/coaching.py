@@ -1,7 +1,8 @@
 """Joins the coach: Claude, a person's budget of tokens, and conversations in Redis."""
 
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,10 +21,11 @@ from wingmanmatch_server.coaching.safety import Safety
 from wingmanmatch_server.coaching.service import CoachingService
 from wingmanmatch_server.coaching.store import CoachingStore
 from wingmanmatch_server.drivers.database import Database
-from wingmanmatch_server.drivers.redis import RedisServer
+from wingmanmatch_server.drivers.redis import RedisServer, ScriptFailed, unavailable
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Policy, make_limit
 from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.resilience.retry import Retry
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.dependencies import Dependency
 
@@ -44,7 +46,8 @@ async def open_coaching(
     settings: Settings,
     database: Database,
     redis: RedisServer,
-    breakers: dict[str, Breaker],
+    breakers: Mapping[str, Breaker],
+    retries: Mapping[str, Retry],
     limiter: Limiter,
     registry: CollectorRegistry,
 ) -> AsyncIterator[Coaching]:
@@ -53,17 +56,18 @@ async def open_coaching(
     conversations = ConversationStore(
         redis,
         breakers["redis"],
+        retries["redis"],
         ttl=timedelta(hours=settings.coaching_conversation_hours),
-        now=lambda: datetime.now(UTC),
+        now=_now,
         new_id=lambda: str(uuid.uuid4()),
     )
     key = settings.anthropic_api_key
     if not settings.coaches or key is None:
         yield Coaching(CoachingService(None, conversations, Planner(store, None)), conversations)
         return
-    breaker, safety, prompts = breakers["external_api"], Safety(), Prompts()
-    budget = make_budget(limiter)
-    async with open_claude(key.get_secret_value(), breaker, settings.coaching_model) as claude:
+    breaker, retry, safety, prompts = breakers["external_api"], retries["external_api"], Safety(), Prompts()
+    budget, model, patience = make_budget(limiter), settings.coaching_model, settings.coaching_timeout
+    async with open_claude(key.get_secret_value(), breaker, retry, model, patience) as claude:
         coach = Coach(
             claude,
             conversations,
@@ -73,6 +77,8 @@ async def open_coaching(
             prompts,
             CoachingMetrics(registry),
             max_output_tokens=settings.coaching_max_output_tokens,
+            clock=time.monotonic,
+            now=_now,
         )
         planner = Planner(store, Adviser(claude, budget, prompts, safety))
         dependency = claude_dependency(claude, breaker)
@@ -96,7 +102,10 @@ def make_budget(limiter: Limiter) -> TokenBudget:
         return Taken(decision.allowed, answer.remaining, retry, exact=not decision.degraded)
 
     async def put_back(user_id: str, tokens: int) -> None:
-        await limiter.refund([limiter.resolve(COACHING_TOKENS, user_id, tokens, "")])
+        try:
+            await limiter.refund([limiter.resolve(COACHING_TOKENS, user_id, tokens, "")])
+        except ScriptFailed:
+            raise unavailable() from None
 
     def capacity(user_id: str) -> int:
         return limiter.policies.policy(COACHING_TOKENS).limit_for(user_id, "").capacity
@@ -113,3 +122,7 @@ def claude_dependency(claude: Claude, breaker: Breaker) -> Dependency:
         return claude.latency
 
     return Dependency(breaker.name, "Claude coaches; judged by its answers, latency until one begins", ping)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

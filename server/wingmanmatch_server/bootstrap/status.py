@@ -27,7 +27,11 @@ DATABASE_LIMITS = Limits(failure_threshold=5, recovery=60.0)
 REDIS_LIMITS = Limits(failure_threshold=3, recovery=30.0)
 EMAIL_LIMITS = Limits(failure_threshold=3, recovery=120.0, probe_lease=20.0)
 EXTERNAL_API_LIMITS = Limits(failure_threshold=5, recovery=60.0)
-RETRY_LIMITS = {"database": RetryLimits(attempts=3, base=1.0), "redis": RetryLimits(attempts=2, base=0.5)}
+RETRY_LIMITS = {
+    "database": RetryLimits(attempts=3, base=1.0),
+    "redis": RetryLimits(attempts=2, base=0.5),
+    "external_api": RetryLimits(attempts=2, base=0.5),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,9 +52,9 @@ class TokenBudget:
     async def reserve(self, user_id: str, tokens: int) -> Reservation:
         """Take what an answer may cost at most. Raises errors.ResourceExhausted COACHING_BUDGET_SPENT.
 
-        An answer that may cost more than a whole day's budget takes all of it.
+        An answer that may cost more than a whole day's budget takes all of it, and where the budget is 0 none is given.
         """
-        tokens = min(tokens, self._capacity(user_id))
+        tokens = max(1, min(tokens, self._capacity(user_id)))
         taken = await self._take(user_id, tokens)
         if not taken.allowed:
             message = "the day's coaching budget is spent"

@@ -1,46 +1,40 @@
 """One answer: from the person's message to what is remembered of it."""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from wingmanmatch_server import errors
+from wingmanmatch_server.coaching.answer import Answer, Ending
 from wingmanmatch_server.coaching.budget import Reservation
 from wingmanmatch_server.coaching.conversation_store import ConversationStore
 from wingmanmatch_server.coaching.history import Conversation
 from wingmanmatch_server.coaching.metrics import CoachingMetrics
-from wingmanmatch_server.coaching.model import Event, Model, Prompt, Started, Stop, Stopped, Text, estimate_tokens
+from wingmanmatch_server.coaching.model import Model, Stop
 from wingmanmatch_server.coaching.prompts import Prompts
-from wingmanmatch_server.coaching.replies import REPLIES, in_place_of
+from wingmanmatch_server.coaching.replies import NOTHING_SAID, REFUSED_BY_MODEL, REPLIES, in_place_of
 from wingmanmatch_server.coaching.safety import REDIRECTED, Gate, Safety, Verdict
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 CONTEXT_SECONDS = 2.0  # for what the coach knows of a person; without it the answer is less personal
 
 
-class Ending(StrEnum):
-    """Why an answer ended, under the name the API has for it."""
-
-    COMPLETE = "COMPLETE"
-    LENGTH = "LENGTH"
-    REDIRECTED = "REDIRECTED"
-
-
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of an answer."""
+    """The end of an answer. `remembered` is False where the conversation does not hold it."""
 
     conversation_id: str
     input_tokens: int
     output_tokens: int
     ending: Ending
+    remembered: bool
 
 
 class Knowledge(Protocol):
@@ -61,47 +55,15 @@ class Budget(Protocol):
 
 
 @dataclass(slots=True)
-class _Answer:
-    """An answer as far as it was given."""
+class _Exchange:
+    """A message, its answer, and where both belong."""
 
-    gate: Gate
-    parts: list[str] = field(default_factory=list)
-    input_tokens: int = 0
-    output_tokens: int | None = None
-    ending: Ending = Ending.COMPLETE
-
-    @property
-    def text(self) -> str:
-        return "".join(self.parts)
-
-    @property
-    def written(self) -> int:
-        """What the model wrote, estimated until it says so."""
-        return self.output_tokens if self.output_tokens is not None else estimate_tokens(self.text)
-
-    @property
-    def tokens(self) -> int:
-        return self.input_tokens + self.written if self.input_tokens else 0
-
-    def take(self, event: Event) -> str:
-        """Note an event and return what may be told of it."""
-        if isinstance(event, Started):
-            self.input_tokens = event.input_tokens
-        elif isinstance(event, Stopped):
-            self.output_tokens = event.output_tokens
-            self.ending = _ENDINGS[event.stop]
-            return self.say(self.gate.end())
-        elif isinstance(event, Text):
-            return self.say(self.gate.feed(event.text))
-        return ""
-
-    def say(self, text: str) -> str:
-        if text:
-            self.parts.append(text)
-        return text
-
-
-_ENDINGS = {Stop.COMPLETE: Ending.COMPLETE, Stop.LENGTH: Ending.LENGTH, Stop.REFUSAL: Ending.REDIRECTED}
+    conversation: Conversation
+    message: str
+    minor: bool
+    reservation: Reservation
+    answer: Answer
+    is_new: bool
 
 
 class Coach:
@@ -118,7 +80,10 @@ class Coach:
         metrics: CoachingMetrics,
         *,
         max_output_tokens: int,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
     ) -> None:
+        """`clock` returns monotonic seconds; `now` knows its offset."""
         self._model = model
         self._conversations = conversations
         self._knowledge = knowledge
@@ -127,42 +92,28 @@ class Coach:
         self._prompts = prompts
         self._metrics = metrics
         self._max_output_tokens = max_output_tokens
+        self._clock = clock
+        self._now = now
 
     async def chat(self, user_id: str, conversation_id: str | None, message: str) -> AsyncGenerator[str | Done, None]:
         """Answer a message in pieces, then Done. Without an id a conversation is begun.
 
-        Closing the generator stops the model at once. What was told so far is remembered and paid for, however it ends.
+        Closing the generator stops the model at once. What was told so far is remembered and paid for, however it
+        ends, but for a new conversation that its caller leaves: nobody would know its id. Where the model fails, the
+        error's metadata has the id of what is remembered. What needs other help than a coach's gets its reply even
+        while Redis or the model is away.
+
         Raises errors.InvalidArgument MESSAGE_REFUSED, errors.NotFound CONVERSATION_NOT_FOUND, errors.ResourceExhausted
         COACHING_BUDGET_SPENT, errors.Unavailable.
         """
-        asked = time.perf_counter()
-        context = asyncio.create_task(self._context(user_id))
-        try:
-            known = await self._conversations.get(user_id, conversation_id) if conversation_id else None
-            verdict = self._judge(message, minor=known is not None and known.minor)
-            if verdict.category is not None:
-                async for event in self._redirect(known, user_id, message, verdict):
-                    yield event
-                return
-            facts = await context
-        finally:
-            context.cancel()
-        conversation = known or await self._conversations.begin(user_id)
-        prompt = self._prompts.chat(conversation, facts, message, self._max_output_tokens, minor=verdict.minor)
-        reservation = await self._budget.reserve(user_id, prompt.size + prompt.max_tokens)
-        answer = _Answer(Gate(self._safety))
-        try:
-            async with aclosing(self._told(prompt, answer)) as pieces:
-                async for piece in pieces:
-                    if len(answer.parts) == 1:
-                        self._metrics.began(time.perf_counter() - asked)
-                    yield piece
-        except BaseException as error:
-            await self._conclude_failed(conversation, message, verdict, answer, reservation, error)
-            raise
-        await _whole(self._conclude(conversation, message, verdict, answer, reservation))
-        self._metrics.answered(answer.ending, answer.input_tokens, answer.written)
-        yield Done(conversation.id, answer.input_tokens, answer.written, answer.ending)
+        asked, exchange = self._clock(), None
+        verdict = self._judge(message, minor=False)
+        if verdict.category is None:
+            verdict, exchange = await self._prepare(user_id, conversation_id, message, verdict)
+        redirected = self._redirect(user_id, conversation_id, message, verdict)
+        async with aclosing(redirected if exchange is None else self._answer(exchange, asked)) as events:
+            async for event in events:
+                yield event
 
     def _judge(self, message: str, *, minor: bool) -> Verdict:
         verdict = self._safety.judge(message, minor=minor)
@@ -171,6 +122,27 @@ class Coach:
             if verdict.category not in REDIRECTED:
                 raise _refused(verdict)
         return verdict
+
+    async def _prepare(
+        self, user_id: str, conversation_id: str | None, message: str, verdict: Verdict
+    ) -> tuple[Verdict, _Exchange | None]:
+        """Read what is known and reserve what the answer may cost; no exchange if the person told to be a minor."""
+        context = asyncio.create_task(self._context(user_id))
+        try:
+            conversation = await self._conversations.find(user_id, conversation_id)
+            if conversation.minor:
+                verdict = self._judge(message, minor=True)
+            if verdict.category is not None:
+                return verdict, None
+            facts = await context
+        finally:
+            context.cancel()
+        prompt = self._prompts.chat(
+            conversation, facts, message, self._max_output_tokens, now=self._now(), minor=verdict.minor
+        )
+        reservation = await self._budget.reserve(user_id, prompt.size + prompt.max_tokens)
+        answer, is_new = Answer(prompt, Gate(self._safety)), conversation.version == 0
+        return verdict, _Exchange(conversation, message, verdict.minor, reservation, answer, is_new)
 
     async def _context(self, user_id: str) -> dict[str, Any] | None:
         """Return what is known of the person, or None where the database does not say so in time."""
@@ -181,63 +153,112 @@ class Coach:
             log.warning("coaching_without_context")
             return None
 
-    async def _told(self, prompt: Prompt, answer: _Answer) -> AsyncGenerator[str, None]:
+    async def _answer(self, exchange: _Exchange, asked: float) -> AsyncGenerator[str | Done, None]:
+        answer = exchange.answer
+        try:
+            if exchange.is_new:
+                exchange.conversation = await self._conversations.begin(exchange.conversation)
+            async with aclosing(self._told(answer)) as pieces:
+                async for piece in pieces:
+                    if len(answer.parts) == 1:
+                        self._metrics.began(self._clock() - asked)
+                    yield piece
+        except BaseException as error:
+            await whole(self._conclude_failed(exchange, error))
+            raise
+        remembered = await whole(self._conclude(exchange))
+        self._metrics.answered(answer.ending, answer.input_tokens, answer.output_tokens)
+        yield Done(exchange.conversation.id, answer.input_tokens, answer.output_tokens, answer.ending, remembered)
+
+    async def _told(self, answer: Answer) -> AsyncGenerator[str, None]:
         """Yield what may be told of the model's answer; after the first thing that may not, something else instead."""
-        async with aclosing(self._model.answer(prompt)) as events:
+        answer.asked = True
+        async with aclosing(self._model.answer(answer.prompt)) as events:
             async for event in events:
                 if piece := answer.take(event):
                     yield piece
                 if answer.gate.category is not None:
                     break
+        instead = ""
         if answer.gate.category is not None:
             self._metrics.refused(answer.gate.category, "answer")
-            answer.ending = Ending.REDIRECTED
-            yield answer.say((" " if answer.parts else "") + in_place_of(answer.gate.category))
+            instead = in_place_of(answer.gate.category)
+        elif answer.stop is Stop.REFUSAL:
+            instead = REFUSED_BY_MODEL
+        elif not answer.text.strip():
+            instead = NOTHING_SAID
+        if instead:
+            yield answer.say((" " if answer.parts else "") + instead)
 
     async def _redirect(
-        self, known: Conversation | None, user_id: str, message: str, verdict: Verdict
+        self, user_id: str, conversation_id: str | None, message: str, verdict: Verdict
     ) -> AsyncGenerator[str | Done, None]:
-        """Answer without the model, by who can help better."""
+        """Answer without the model, by who can help better; nothing that is away keeps it back."""
         assert verdict.category is not None
-        conversation, reply = known or await self._conversations.begin(user_id), REPLIES[verdict.category]
+        reply = REPLIES[verdict.category]
         yield reply
-        await self._conversations.add(conversation, message, reply, minor=verdict.minor)
-        self._metrics.answered(Ending.REDIRECTED, 0, 0)
-        yield Done(conversation.id, 0, 0, Ending.REDIRECTED)
-
-    async def _conclude(
-        self, conversation: Conversation, message: str, verdict: Verdict, answer: _Answer, reservation: Reservation
-    ) -> None:
-        """Settle what the answer cost, and remember what of it was told."""
-        await self._budget.settle(reservation, answer.tokens)
-        if answer.parts:
-            await self._conversations.add(conversation, message, answer.text, minor=verdict.minor)
-
-    async def _conclude_failed(
-        self,
-        conversation: Conversation,
-        message: str,
-        verdict: Verdict,
-        answer: _Answer,
-        reservation: Reservation,
-        error: BaseException,
-    ) -> None:
-        ending = "CANCELLED" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "FAILED"
-        self._metrics.answered(ending, answer.input_tokens, answer.written if answer.parts else 0)
         try:
-            await _whole(self._conclude(conversation, message, verdict, answer, reservation))
-        except errors.DomainError as lost:
-            log.warning("coaching_answer_not_remembered", reason=lost.reason)
+            found = await self._found_or_begun(user_id, conversation_id)
+            remembered = await self._conversations.add(found, message, reply, minor=verdict.minor)
+            conversation_id = found.id
+        except (errors.Unavailable, errors.Aborted) as error:
+            log.warning("coaching_answer_not_remembered", reason=error.reason)
+            remembered = False
+        self._metrics.answered(Ending.REDIRECTED, 0, 0)
+        yield Done(conversation_id or "", 0, 0, Ending.REDIRECTED, remembered)
+
+    async def _found_or_begun(self, user_id: str, conversation_id: str | None) -> Conversation:
+        try:
+            found = await self._conversations.find(user_id, conversation_id)
+        except errors.NotFound:
+            found = await self._conversations.find(user_id, None)
+        return found if found.version else await self._conversations.begin(found)
+
+    async def _conclude(self, exchange: _Exchange) -> bool:
+        """Settle what the answer cost, and remember what of it was told; return whether it is remembered."""
+        answer = exchange.answer
+        await self._budget.settle(exchange.reservation, answer.cost())
+        # What the model refused is left out: shown again, it would refuse all that follows.
+        return answer.stop is not Stop.REFUSAL and await self._remember(exchange)
+
+    async def _conclude_failed(self, exchange: _Exchange, error: BaseException) -> None:
+        answer = exchange.answer
+        left = isinstance(error, asyncio.CancelledError | GeneratorExit)
+        self._metrics.answered("CANCELLED" if left else "FAILED", answer.input_tokens, answer.output_tokens)
+        await self._budget.settle(exchange.reservation, answer.cost(left=left))
+        if exchange.is_new and (left or not answer.parts):
+            await self._forget(exchange.conversation)
+        elif await self._remember(exchange) and isinstance(error, errors.Unavailable):
+            error.metadata["conversation_id"] = exchange.conversation.id
+
+    async def _remember(self, exchange: _Exchange) -> bool:
+        told = exchange.answer.text
+        if not told.strip():
+            return False
+        try:
+            return await self._conversations.add(exchange.conversation, exchange.message, told, minor=exchange.minor)
+        except errors.DomainError as error:
+            log.warning("coaching_answer_not_remembered", reason=error.reason)
+            return False
+
+    async def _forget(self, conversation: Conversation) -> None:
+        try:
+            await self._conversations.delete(conversation.user_id, conversation.id)
+        except errors.DomainError as error:
+            log.warning("coaching_conversation_not_forgotten", reason=error.reason)
 
 
-async def _whole(work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` to its end, even if the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+async def whole(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` to its end, however often the caller is cancelled meanwhile, and only then be cancelled."""
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
 
 
 def _refused(verdict: Verdict) -> errors.InvalidArgument:

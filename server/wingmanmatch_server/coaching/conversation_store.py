@@ -2,15 +2,17 @@
 
     coach:{USER}:conversation:ID   a conversation; a hash of its version and its body, which Redis expires
     coach:{USER}:conversations     the ids of a person's conversations: a sorted set by the time they expire
+    coach:{USER}:minor             there if the person said in one of them to be younger than 18
 
 A person's keys share a hash tag, so on a cluster each call finds all that it needs in one slot.
 """
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -19,11 +21,12 @@ from wingmanmatch_server.coaching.history import Conversation, Message, extended
 from wingmanmatch_server.coaching.model import Author
 from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall, away
 from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.resilience.retry import Retry
 
 MOST = 50  # conversations a person; the one that would expire first gives way
 UNANSWERED = timedelta(minutes=10)  # how long a new conversation waits for its first answer
 STORED = -1
-ATTEMPTS = 5
+ATTEMPTS = 10
 
 
 class ConversationStore:
@@ -36,6 +39,7 @@ class ConversationStore:
         self,
         redis: RedisServer,
         breaker: Breaker,
+        retry: Retry,
         *,
         ttl: timedelta,
         now: Callable[[], datetime],
@@ -44,25 +48,39 @@ class ConversationStore:
         """A conversation is forgotten when nothing was said for `ttl`. `now` knows its offset; `new_id` gives UUIDs."""
         self._redis = redis
         self._breaker = breaker
+        self._retry = retry
         self._ttl = ttl
         self._now = now
         self._new_id = new_id
-        self._save, self._delete = _script("save"), _script("delete")
+        self._load, self._save, self._delete = _script("load"), _script("save"), _script("delete")
 
-    async def begin(self, user_id: str) -> Conversation:
-        """Create a conversation that waits for its first answer, and is forgotten if none comes."""
-        now = self._now()
-        begun = Conversation(self._new_id(), user_id, now, now, now + UNANSWERED)
-        await self._store(begun, UNANSWERED)
-        return replace(begun, version=1)
+    async def find(self, user_id: str, conversation_id: str | None) -> Conversation:
+        """Return a conversation of a person, without an id a new one that is not stored yet.
 
-    async def get(self, user_id: str, conversation_id: str) -> Conversation:
-        """Return a conversation to the person who had it. Raises errors.NotFound CONVERSATION_NOT_FOUND."""
-        async with self._turn():
-            version, body = await self._redis.client.hmget(_key(user_id, conversation_id), ("version", "body"))
-        if version is None:
+        Raises errors.NotFound CONVERSATION_NOT_FOUND.
+        """
+        version, body, minor = await self._run_repeatedly(self._load, user_id, conversation_id or "")
+        if version is not None and conversation_id:
+            return replace(_parse(body, conversation_id, user_id, int(version)), minor=bool(minor))
+        if conversation_id:
             raise _not_found(conversation_id)
-        return _parse(body, conversation_id, user_id, int(version))
+        now = self._now()
+        return Conversation(self._new_id(), user_id, now, now, now + UNANSWERED, minor=bool(minor))
+
+    async def begin(self, conversation: Conversation) -> Conversation:
+        """Store a new conversation, which is forgotten if no answer comes; return it with its version."""
+        await self._store(conversation, UNANSWERED)
+        return replace(conversation, version=1)
+
+    async def of_person(self, user_id: str) -> list[Conversation]:
+        """Return what a person has said something in, the one that is forgotten first leading."""
+        async with self._turn():
+            ids = await self._redis.client.zrange(_keys(user_id, "")[1], 0, -1)
+        found = []
+        for each in ids:
+            with suppress(errors.NotFound):
+                found.append(await self.find(user_id, each.decode()))
+        return [each for each in found if each.messages]
 
     async def add(self, conversation: Conversation, question: str, answer: str, *, minor: bool) -> bool:
         """Add an exchange and return True, or change nothing and return False if the conversation was forgotten.
@@ -75,21 +93,21 @@ class ConversationStore:
             if await self._store(grown, self._ttl):
                 return True
             try:
-                conversation = await self.get(conversation.user_id, conversation.id)
+                conversation = await self.find(conversation.user_id, conversation.id)
             except errors.NotFound:
                 return False
         raise errors.Aborted("CONFLICT", "the conversation is continued elsewhere at the same time")
 
     async def delete(self, user_id: str, conversation_id: str) -> None:
         """Forget a conversation; an unknown one is as good as forgotten."""
-        await self._run(self._delete, user_id, conversation_id, conversation_id)
+        await self._run_repeatedly(self._delete, user_id, conversation_id, conversation_id)
 
     async def delete_of_user(self, user_id: str) -> int:
-        """Forget every conversation of a person; return how many there were.
+        """Forget every conversation of a person, and what else is kept of them; return how many there were.
 
         An answer under way is not remembered afterwards.
         """
-        return int(await self._run(self._delete, user_id, "", ""))
+        return int(await self._run_repeatedly(self._delete, user_id, "", ""))
 
     async def _store(self, conversation: Conversation, ttl: timedelta) -> bool:
         reply = await self._run(
@@ -102,13 +120,18 @@ class ConversationStore:
             conversation.id,
             _milliseconds(conversation.update_time),
             MOST,
+            int(conversation.minor),
         )
         return int(reply) == STORED
 
+    async def _run_repeatedly(self, script: Script, user_id: str, conversation_id: str, *arguments: str | int) -> Any:
+        """Run a script that twice has the effect of once."""
+        attempt = partial(self._run, script, user_id, conversation_id, *arguments)
+        return await self._retry.call(attempt, repeatable=True)
+
     async def _run(self, script: Script, user_id: str, conversation_id: str, *arguments: str | int) -> Any:
-        keys = (_key(user_id, conversation_id), f"coach:{{{user_id}}}:conversations")
         async with self._turn():
-            (reply,) = await self._redis.run(script, [ScriptCall(keys, arguments)])
+            (reply,) = await self._redis.run(script, [ScriptCall(_keys(user_id, conversation_id), arguments)])
         if isinstance(reply, Exception):
             raise reply
         return reply
@@ -123,8 +146,9 @@ class ConversationStore:
                 yield
 
 
-def _key(user_id: str, conversation_id: str) -> str:
-    return f"coach:{{{user_id}}}:conversation:{conversation_id}"
+def _keys(user_id: str, conversation_id: str) -> tuple[str, str, str]:
+    person = f"coach:{{{user_id}}}"
+    return f"{person}:conversation:{conversation_id}", f"{person}:conversations", f"{person}:minor"
 
 
 def _not_found(conversation_id: str) -> errors.NotFound:
@@ -136,7 +160,6 @@ def _body(conversation: Conversation) -> str:
     fields = {
         "messages": [[each.author, each.text, _milliseconds(each.create_time)] for each in conversation.messages],
         "summary": conversation.summary,
-        "minor": conversation.minor,
         "times": [
             _milliseconds(each)
             for each in (conversation.create_time, conversation.update_time, conversation.expire_time)
@@ -156,7 +179,6 @@ def _parse(body: bytes, conversation_id: str, user_id: str, version: int) -> Con
         expire_time,
         messages=tuple(Message(Author(author), text, _moment(at)) for author, text, at in fields["messages"]),
         summary=fields["summary"],
-        minor=fields["minor"],
         version=version,
     )
 

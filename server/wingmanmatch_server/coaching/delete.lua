@@ -1,8 +1,10 @@
--- Forgets one conversation, or with an empty id all of a person. KEYS: as in save.lua. ARGV: id.
+-- Forgets one conversation, or with an empty id all that is kept of a person; returns how many conversations there were.
+-- KEYS: as in save.lua. ARGV: id.
 local ids = { ARGV[1] }
 local prefix = string.sub(KEYS[1], 1, -1 - string.len(ARGV[1]))
 if ARGV[1] == '' then
     ids = redis.call('ZRANGE', KEYS[2], 0, -1)
+    redis.call('DEL', KEYS[3])
 end
 local count = 0
 for _, id in ipairs(ids) do

@@ -24,7 +24,8 @@ class Message:
 class Conversation:
     """A conversation as it is remembered.
 
-    `minor` says that the person told to be younger than 18. `version` rises with each change; 0 is not stored yet.
+    `minor` says that the person told, in whichever conversation, to be younger than 18. `version` rises with each
+    change; 0 is not stored yet.
     """
 
     id: str

@@ -73,14 +73,18 @@ class Stopped:
 Event = Started | Text | Stopped
 
 
+class RequestRefused(Exception):
+    """The model's provider says that the request is wrong, which can only be a defect of ours. Quotes nothing of it."""
+
+
 class Model(Protocol):
     """A language model."""
 
     def answer(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
         """Stream the answer: Started, Text pieces, Stopped. Closing the generator stops the model at once.
 
-        Raises errors.Unavailable COACH_UNAVAILABLE if the model does not answer or stops in the middle, and
-        errors.Unavailable CIRCUIT_OPEN.
+        Raises errors.Unavailable COACH_UNAVAILABLE if the model does not answer or stops in the middle,
+        errors.Unavailable CIRCUIT_OPEN, and RequestRefused. Each Unavailable says when to come back.
         """
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
@@ -12,10 +11,11 @@ import structlog
 from pydantic import BaseModel, Field, ValidationError
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.coaching.budget import Reservation
-from wingmanmatch_server.coaching.model import Event, Model, Started, Stop, Stopped, Text
+from wingmanmatch_server.coaching.answer import Answer
+from wingmanmatch_server.coaching.coach import Budget, whole
+from wingmanmatch_server.coaching.model import Model, RequestRefused, Stop
 from wingmanmatch_server.coaching.prompts import Prompts
-from wingmanmatch_server.coaching.safety import Safety
+from wingmanmatch_server.coaching.safety import Gate, Safety
 
 log = structlog.get_logger(__name__)
 
@@ -38,16 +38,6 @@ class PlanFacts(Protocol):
 
     async def plan_facts(self, match_id: str, user_id: str) -> dict[str, Any]:
         """See `CoachingStore.plan_facts`."""
-
-
-class Budget(Protocol):
-    """What a person may spend."""
-
-    async def reserve(self, user_id: str, tokens: int) -> Reservation:
-        """See `TokenBudget.reserve`."""
-
-    async def settle(self, reservation: Reservation, tokens: int) -> None:
-        """See `TokenBudget.settle`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +85,10 @@ class Planner:
         self._seconds = seconds
 
     async def propose(self, match_id: str, user_id: str) -> Plan:
-        """Return a plan for a match, to one of its people. Raises errors.NotFound MATCH_NOT_FOUND.
+        """Return a plan for a live match, to one of its people.
 
         Where the model is away, too slow, paid for no more or says something unusable, the rules take its place.
+        Raises errors.NotFound MATCH_NOT_FOUND and errors.FailedPrecondition MATCH_NOT_ACCEPTED.
         """
         facts = await self._facts.plan_facts(match_id, user_id)
         if self._adviser is not None and facts["challenges"]:
@@ -106,6 +97,8 @@ class Planner:
                     return await self._advised(self._adviser, facts, user_id)
             except (errors.Unavailable, errors.ResourceExhausted, TimeoutError, ValueError) as error:
                 log.info("plan_by_catalogue", because=type(error).__name__)
+            except RequestRefused as error:
+                log.error("plan_request_refused", error=str(error))  # noqa: TRY400 - the traceback says nothing more
         return by_catalogue(facts)
 
     async def _advised(self, adviser: Adviser, facts: Mapping[str, Any], user_id: str) -> Plan:
@@ -113,43 +106,24 @@ class Planner:
         shown = [{name: value for name, value in person.items() if name != "user_id"} for person in people]
         prompt = adviser.prompts.plan(shown, facts["challenges"])
         reservation = await adviser.budget.reserve(user_id, prompt.size + prompt.max_tokens)
-        spent = _Spent()
+        answer = Answer(prompt, Gate(adviser.safety), asked=True)
         try:
             async with aclosing(adviser.model.answer(prompt)) as events:
-                text = await _text(events, spent)
+                async for event in events:
+                    answer.take(event)
         finally:
-            await asyncio.shield(adviser.budget.settle(reservation, spent.tokens))
-        return _plan(text, facts, adviser.safety)
+            await whole(adviser.budget.settle(reservation, answer.cost(left=True)))
+        if answer.gate.category is not None or answer.stop is not Stop.COMPLETE:
+            raise ValueError("the answer is not whole, or says what may not be said")
+        return _plan(answer.text, facts)
 
 
-@dataclass(slots=True)
-class _Spent:
-    tokens: int = 0
-
-
-async def _text(events: AsyncGenerator[Event, None], spent: _Spent) -> str:
-    """Return the whole answer, and count its tokens. Raises ValueError if it is not whole."""
-    parts = []
-    async for event in events:
-        if isinstance(event, Started):
-            spent.tokens += event.input_tokens
-        elif isinstance(event, Text):
-            parts.append(event.text)
-        elif isinstance(event, Stopped):
-            spent.tokens += event.output_tokens
-            if event.stop is not Stop.COMPLETE:
-                raise ValueError("the answer is not whole")
-    return "".join(parts)
-
-
-def _plan(text: str, facts: Mapping[str, Any], safety: Safety) -> Plan:
-    """Return the plan that a model's answer is. Raises ValueError for anything else."""
+def _plan(text: str, facts: Mapping[str, Any]) -> Plan:
+    """Return the plan that a model's answer is, whatever stands around it. Raises ValueError for anything else."""
     try:
-        proposal = _Proposal.model_validate(json.loads(text))
+        proposal = _Proposal.model_validate_json(text[text.find("{") : text.rfind("}") + 1])
     except ValidationError:
         raise ValueError("the answer is not a plan") from None
-    if safety.unsayable(f"{proposal.venue_idea}. {proposal.explanation}"):
-        raise ValueError("the plan says what may not be said")
     titles = {each["id"]: each["title"] for each in facts["challenges"]}
     if not set(proposal.challenge_ids) <= titles.keys():
         raise ValueError("the plan names a challenge that is none")

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from importlib import resources
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from wingmanmatch_server.coaching.history import Conversation
 from wingmanmatch_server.coaching.model import Author, Prompt, Turn
@@ -27,10 +29,11 @@ class Prompts:
         message: str,
         max_tokens: int,
         *,
+        now: datetime,
         minor: bool,
     ) -> Prompt:
-        """Return the prompt of an answer to `message`. Without `context` the coach knows nobody."""
-        parts = ["About the person, as data: " + _json(context or {})]
+        """Return the prompt of an answer to `message`. Without `context`, as the database gives it, nobody is known."""
+        parts = ["About the person, as data: " + _json(_told_of(context, now) if context else {})]
         if minor:
             parts.append(MINOR)
         if conversation.summary:
@@ -41,6 +44,33 @@ class Prompts:
         """Return the prompt of a plan for two people."""
         facts = "The two people and the catalogue, as data: " + _json({"people": people, "challenges": challenges})
         return Prompt(self._plan, facts, [Turn(Author.PERSON, "Propose the meet-up.")], PLAN_TOKENS)
+
+
+def _told_of(context: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return what the model is told of a person, with times as the person's clock shows them."""
+    profile, challenge, meetup = context["profile"], context["challenge"], context["meetup"]
+    zone = _zone(profile["time_zone"] if profile else "UTC")
+    told: dict[str, Any] = {"match_count": context["match_count"], "local_time": _local(now, zone)}
+    if profile:
+        told |= {name: profile[name] for name in ("experience_level", "confidence_archetype")}
+    if challenge:
+        until = _local(datetime.fromisoformat(challenge["expire_time"]), zone)
+        told["challenge"] = {"title": challenge["title"], "difficulty": challenge["difficulty"], "until": until}
+    if meetup:
+        time = _local(datetime.fromisoformat(meetup["scheduled_time"]), zone)
+        told["next_meetup"] = {"time": time, "challenge_title": meetup["challenge_title"]}
+    return told
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
+
+
+def _local(moment: datetime, zone: tzinfo) -> str:
+    return moment.astimezone(zone).strftime("%A %Y-%m-%d %H:%M")
 
 
 def _read(name: str) -> str:

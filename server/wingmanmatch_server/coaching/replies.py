@@ -22,6 +22,8 @@ REPLIES = {
         "such as a parent, a teacher or a counsellor."
     ),
 }
+NOTHING_SAID = "I have no answer to that. Could you say it in other words?"
+REFUSED_BY_MODEL = "I can't help with that. Is there something else that you would like to practise?"
 # In place of the rest of an answer in which the model went astray.
 _WITHHELD = "I should not go on with that. Let's look at it in a way that is kind to everybody involved."
 _WITHHELD_OF = {

@@ -12,7 +12,8 @@ from enum import StrEnum
 from importlib import resources
 from typing import Any, NamedTuple
 
-HELD_BACK = 120  # characters, as long as the longest match of an `answer` pattern may be
+HELD_BACK = 120  # characters, as long as the longest match of an `answer` pattern may be with what it looks at behind
+LOOK_BEHIND = 40  # characters, more than any pattern looks at before its match
 SENTENCE_ENDS = re.compile(r"[.!?…\n]+[\s\"')\]]+")
 _STRAIGHT = str.maketrans("\u2019\u2018`\u00b4\u201c\u201d\u2013\u2014", "''''\"\"--")
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u2060\ufeff\u00ad]")
@@ -62,22 +63,30 @@ class Safety:
             found = Category.MINOR
         return Verdict(found, minor)
 
-    def unsayable(self, text: str) -> Category | None:
-        """Return what the coach may not say in `text`, None if nothing."""
-        plain = normalized(text)
-        return next((category for category, pattern in self._answer.items() if pattern.search(plain)), None)
+    def unsayable(self, text: str, *, before: str = "", after: str = "") -> Category | None:
+        """Return what the coach may not say in `text`, None if nothing.
+
+        What may not be said may begin in `before`, which was said already, and end in `after`, which is still to come;
+        none is found that lies in one of them alone.
+        """
+        plain, said, judged = normalized(before + text + after), len(normalized(before)), len(normalized(before + text))
+        for category, pattern in self._answer.items():
+            if any(match.end() > said and match.start() < judged for match in pattern.finditer(plain)):
+                return category
+        return None
 
 
 class Gate:
     """Lets an answer pass piece by piece, and stops before the first thing that may not be said.
 
-    Whole sentences pass at once; of the one that is not finished, HELD_BACK characters wait for what follows.
+    Whole sentences pass at once; of the one that is not finished, HELD_BACK characters wait for what follows. Text is
+    judged when it is about to pass, since what follows may change what it means.
     """
 
     def __init__(self, safety: Safety) -> None:
         self._safety = safety
         self._held = ""
-        self._passed = ""  # the end of what passed, since what may not be said may begin in it
+        self._passed = ""  # the end of what passed
         self.category: Category | None = None
 
     def feed(self, text: str) -> str:
@@ -85,30 +94,31 @@ class Gate:
         if self.category is not None:
             return ""
         self._held += text
-        return self._release(self._passable())
+        return self._release(max(self._sentence_ends()[-1], len(self._held) - HELD_BACK))
 
     def end(self) -> str:
         """Return what is still held back, when no more follows."""
         return self._release(len(self._held))
 
-    def _passable(self) -> int:
-        ends = [match.end() for match in SENTENCE_ENDS.finditer(self._held)]
-        return max(ends[-1] if ends else 0, len(self._held) - HELD_BACK)
+    def _sentence_ends(self) -> list[int]:
+        return [0, *(match.end() for match in SENTENCE_ENDS.finditer(self._held))]
 
     def _release(self, size: int) -> str:
-        self.category = self.category or self._safety.unsayable(self._passed + self._held)
+        if size <= 0:
+            return ""
+        self.category = self._fault_before(size)
         if self.category is not None:
-            size = self._harmless()
+            size = max(end for end in self._sentence_ends() if self._fault_before(end) is None)
         passing, self._held = self._held[:size], self._held[size:]
-        self._passed = (self._passed + passing)[-HELD_BACK:]
+        self._passed = (self._passed + passing)[-HELD_BACK - LOOK_BEHIND :]
         if self.category is not None:
             self._held = ""
         return passing
 
-    def _harmless(self) -> int:
-        """Return how long the whole sentences are that come before what was found."""
-        ends = [match.end() for match in SENTENCE_ENDS.finditer(self._held)]
-        return max((end for end in ends if self._safety.unsayable(self._passed + self._held[:end]) is None), default=0)
+    def _fault_before(self, size: int) -> Category | None:
+        if not size:
+            return None
+        return self._safety.unsayable(self._held[:size], before=self._passed, after=self._held[size:])
 
 
 def normalized(text: str) -> str:

@@ -45,8 +45,8 @@ class CoachingService:
         self, request: coaching_service_pb2.GetConversationRequest, _call: Call
     ) -> coaching_service_pb2.GetConversationResponse:
         """Return a conversation."""
-        conversation = await self._conversations.get(_canonical(request.user_id), _canonical(request.conversation_id))
-        return coaching_service_pb2.GetConversationResponse(conversation=_conversation(conversation))
+        conversation = await self._conversations.find(_canonical(request.user_id), _canonical(request.conversation_id))
+        return coaching_service_pb2.GetConversationResponse(conversation=message_of(conversation))
 
     async def delete_conversation(
         self, request: coaching_service_pb2.DeleteConversationRequest, _call: Call
@@ -80,11 +80,13 @@ def _response(event: str | Done) -> coaching_service_pb2.ChatResponse:
             input_tokens=event.input_tokens,
             output_tokens=event.output_tokens,
             ending=coaching_pb2.ChatEnding.Value(f"CHAT_ENDING_{event.ending}"),
+            remembered=event.remembered,
         )
     )
 
 
-def _conversation(conversation: Conversation) -> coaching_pb2.Conversation:
+def message_of(conversation: Conversation) -> coaching_pb2.Conversation:
+    """Return a conversation as the API shows it."""
     return coaching_pb2.Conversation(
         id=conversation.id,
         user_id=conversation.user_id,

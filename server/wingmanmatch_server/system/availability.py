@@ -61,5 +61,6 @@ class Availability:
 
 
 def needs_of(service: ServiceDescriptor) -> frozenset[str]:
-    """Return the names of what any method of the service requires."""
-    return frozenset(NAMES[required] for method in methods_of(service) for required in method.policy.requires)
+    """Return the names of what any method of the service requires or uses."""
+    policies = [method.policy for method in methods_of(service)]
+    return frozenset(NAMES[needed] for policy in policies for needed in (*policy.requires, *policy.uses))

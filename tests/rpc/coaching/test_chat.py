@@ -5,6 +5,7 @@ import uuid
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 
 from support.claude_server import BreaksOff, ClaudeServer, Refuses, Says
 from support.coaching import ask, conversation_of
@@ -15,6 +16,9 @@ from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
 from wingmanmatch_client import reason_of
+from wingmanmatch_server.coaching.conversation_store import MOST
+from wingmanmatch_server.coaching.replies import NOTHING_SAID, REFUSED_BY_MODEL
+from wingmanmatch_server.drivers.redis import RedisServer
 
 CAPACITY = 20_000
 
@@ -22,6 +26,22 @@ CAPACITY = 20_000
 def new_id() -> str:
     """Return the id of somebody new."""
     return str(uuid.uuid4())
+
+
+async def keys_of(redis: RedisServer, user_id: str) -> list[bytes]:
+    """Return the keys of what is kept of a person's conversations."""
+    return [key async for key in redis.client.scan_iter(match=f"coach:{{{user_id}}}:*")]
+
+
+async def is_there(client: Stubs, user_id: str, conversation_id: str) -> bool:
+    """Tell whether a conversation can be read."""
+    try:
+        await conversation_of(client, user_id, conversation_id)
+    except grpc.aio.AioRpcError as error:
+        if reason_of(error) != "CONVERSATION_NOT_FOUND":
+            raise
+        return False
+    return True
 
 
 async def tokens_left(client: Stubs, user_id: str) -> int:
@@ -120,75 +140,169 @@ async def test_ending_is_told(
     assert told.done.ending == ending
 
 
-@pytest.mark.parametrize("failure", [Refuses(500), Refuses(529), Refuses(429, "0.01"), BreaksOff([], "drop")])
-async def test_one_failure_before_the_answer_is_repeated(
-    client: Stubs, claude: ClaudeServer, failure: Refuses | BreaksOff
-) -> None:
-    """A single failure before the first piece is not seen."""
-    claude.script(failure)
+async def test_one_failure_before_the_answer_is_not_seen(client: Stubs, claude: ClaudeServer) -> None:
+    """It is asked again, once."""
+    claude.script(Refuses(529))
     told = await ask(client, new_id(), "Hello")
     assert (told.error, told.text) == (None, "Say hello first.")
     assert len(claude.requests) == 2
 
 
-async def test_overload_is_told_with_when_to_come_back(client: Stubs, claude: ClaudeServer) -> None:
-    """A limit of the provider's is no limit of the caller's: UNAVAILABLE, with its hint, and asked once only."""
-    claude.script(Refuses(429, "30"))
-    told = await ask(client, new_id(), "Hello")
-    assert told.error is not None
-    assert (told.error.code(), reason_of(told.error)) == (grpc.StatusCode.UNAVAILABLE, "COACH_UNAVAILABLE")
-    assert len(claude.requests) == 1
-
-
-@pytest.mark.parametrize("how", ["overloaded_error", "api_error", "drop", "end"])
+@pytest.mark.parametrize("how", ["overloaded_error", "drop"])
 async def test_failure_in_the_middle_keeps_what_was_said(client: Stubs, claude: ClaudeServer, how: str) -> None:
-    """What was sent stays valid and is paid for; the end is a clear status; nothing is asked again."""
+    """What was sent stays valid, is paid for and is remembered where the error says; nothing is asked again."""
     person = new_id()
     claude.script(BreaksOff(["First say hello. ", "Then"], how))
     told = await ask(client, person, "Hello")
-    assert told.text.startswith("First say hello. ")
-    assert told.error is not None
-    assert (told.error.code(), reason_of(told.error)) == (grpc.StatusCode.UNAVAILABLE, "COACH_UNAVAILABLE")
+    assert told.text == "First say hello. "
+    assert (told.failure.code, told.failure.reason) == (grpc.StatusCode.UNAVAILABLE, "COACH_UNAVAILABLE")
+    assert told.failure.detail(error_details_pb2.RetryInfo).retry_delay.seconds
     assert len(claude.requests) == 1
     assert CAPACITY - 960 < await tokens_left(client, person) < CAPACITY - 940
+    conversation_id = told.failure.metadata["conversation_id"]
+    kept = await conversation_of(client, person, conversation_id)
+    assert [each.text for each in kept.messages] == ["Hello", "First say hello. "]
+    assert (await ask(client, person, "And then?", conversation_id)).error is None
+    assert [each["role"] for each in claude.requests[-1]["messages"]] == ["user", "assistant", "user"]
+
+
+async def test_failure_before_the_text_leaves_nothing(client: Stubs, claude: ClaudeServer, redis: RedisServer) -> None:
+    """No conversation, no cost."""
+    person = new_id()
+    claude.script(Refuses(401))
+    told = await ask(client, person, "Hello")
+    assert told.error is not None
+    assert not told.failure.metadata
+    assert await tokens_left(client, person) == CAPACITY
+    assert await keys_of(redis, person) == []
 
 
 async def test_request_that_is_wrong_is_ours(client: Stubs, claude: ClaudeServer) -> None:
-    """What Claude calls invalid is a defect here, told by an opaque id."""
+    """What Claude calls invalid is a defect here, told by an opaque id, and costs nobody anything."""
+    person = new_id()
     claude.script(Refuses(400))
+    told = await ask(client, person, "Hello")
+    assert told.failure.code is grpc.StatusCode.INTERNAL
+    assert await tokens_left(client, person) == CAPACITY
+
+
+@pytest.mark.parametrize("message", [" ", "\n\t ", "\0", "", "x" * 4001])
+async def test_message_is_words(client: Stubs, claude: ClaudeServer, message: str) -> None:
+    """Nothing is no message: Claude would refuse the whole conversation for it."""
+    told = await ask(client, new_id(), message)
+    assert told.failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(told.failure.violations) == ["message"]
+    assert claude.requests == []
+
+
+async def test_refusal_by_the_model(client: Stubs, claude: ClaudeServer) -> None:
+    """Something is said, and the exchange is left out: the model would refuse all that follows it."""
+    person = new_id()
+    first = await ask(client, person, "Hello")
+    claude.script(Says([], stop="refusal"))
+    told = await ask(client, person, "Something odd", first.conversation_id)
+    assert told.text == REFUSED_BY_MODEL
+    assert told.done is not None
+    assert (told.done.ending, told.done.remembered) == (coaching_pb2.CHAT_ENDING_REDIRECTED, False)
+    await ask(client, person, "Something else", first.conversation_id)
+    assert [each["content"] for each in claude.requests[-1]["messages"]] == ["Hello", first.text, "Something else"]
+
+
+@pytest.mark.parametrize("pieces", [[], ["\n"]])
+async def test_answer_is_never_empty(client: Stubs, claude: ClaudeServer, pieces: list[str]) -> None:
+    """A model that says nothing is spoken for, and nothing wedges the conversation."""
+    claude.script(Says(pieces))
     told = await ask(client, new_id(), "Hello")
-    assert told.error is not None
-    assert told.error.code() is grpc.StatusCode.INTERNAL
+    assert told.text.strip() == NOTHING_SAID
+    assert told.done is not None
+    assert told.done.remembered
+
+
+async def test_conversations_are_bounded(client: Stubs, claude: ClaudeServer, redis: RedisServer) -> None:
+    """The one above the most makes room by another that would be forgotten first, and is itself kept."""
+    person = new_id()
+    claude.script(*[Says(["Hi."], input_tokens=1, cached_tokens=0, output_tokens=1)] * (MOST + 2))
+    told = [await ask(client, person, f"Hello {number}") for number in range(MOST + 2)]
+    for each, is_kept in ((told[0], False), (told[1], False), (told[2], True), (told[-1], True)):
+        assert each.done is not None
+        assert each.done.remembered
+        assert await is_there(client, person, each.conversation_id) == is_kept
+    assert len(await keys_of(redis, person)) == MOST + 1
+
+
+async def test_answer_to_a_forgotten_conversation_is_not_kept(client: Stubs, claude: ClaudeServer) -> None:
+    """Who forgets a conversation during an answer has forgotten it."""
+    person = new_id()
+    first = await ask(client, person, "Hello")
+    request = coaching_service_pb2.ChatRequest(user_id=person, message="More", conversation_id=first.conversation_id)
+    forgotten = asyncio.Event()
+    claude.script(Says(["A sentence. ", "Another."], until=forgotten))
+    call = client.coaching.Chat(request, timeout=TIMEOUT)
+    assert (await call.read()).text_delta
+    forget = coaching_service_pb2.DeleteConversationRequest(user_id=person, conversation_id=first.conversation_id)
+    await client.coaching.DeleteConversation(forget, timeout=TIMEOUT)
+    forgotten.set()
+    assert (await call.read()).text_delta == "Another."
+    assert not (await call.read()).done.remembered
+    assert not await is_there(client, person, first.conversation_id)
 
 
 async def test_circuit_opens(client: Stubs, claude: ClaudeServer) -> None:
-    """Five failures in a row open the circuit: nobody is asked any more, health and the report say so."""
-    claude.script(*[Refuses(401)] * 5)
+    """Five failures in a row open the circuit: nobody is asked any more, and the report says so.
+
+    Who needs other help than a coach's is still told where it is.
+    """
+    claude.script(*[BreaksOff(["Well. "], "drop")] * 5)
     for _ in range(5):
         await ask(client, new_id(), "Hello")
     told = await ask(client, new_id(), "Hello")
-    assert told.error is not None
-    assert reason_of(told.error) == "CIRCUIT_OPEN"
+    assert told.failure.reason == "CIRCUIT_OPEN"
+    assert 0 < told.failure.detail(error_details_pb2.RetryInfo).retry_delay.seconds <= 60
     assert len(claude.requests) == 5
     report = await client.system.GetStatus(system_service_pb2.GetStatusRequest(), timeout=TIMEOUT)
     states = {each.name: each.state for each in report.circuit_breakers}
     assert states["external_api"] == system_pb2.CIRCUIT_BREAKER_STATE_OPEN
+    in_need = await ask(client, new_id(), "I want to kill myself")
+    assert "findahelpline.com" in in_need.text
 
 
-async def test_cancelling_stops_the_model(client: Stubs, claude: ClaudeServer) -> None:
-    """When the caller goes, the request to the model ends at once, and what was said is remembered as it was."""
+async def test_leaving_stops_the_model(client: Stubs, claude: ClaudeServer, redis: RedisServer) -> None:
+    """When the caller goes, the connection to the model is closed; what was read and written is paid for.
+
+    Of a conversation that had just begun nothing stays: its caller never learnt its id.
+    """
     person = new_id()
     claude.script(BreaksOff(["First say hello. ", "And then"], "stall"))
-    call = client.coaching.Chat(coaching_service_pb2.ChatRequest(user_id=person, message="Hello"), timeout=TIMEOUT)
-    first = await call.read()
-    assert first.text_delta == "First say hello. "
+    await left_after_one_piece(client, claude, person)
+    async with asyncio.timeout(TIMEOUT):
+        while await keys_of(redis, person):
+            await asyncio.sleep(0.01)  # the call ends after its connection
+    assert CAPACITY - 960 < await tokens_left(client, person) < CAPACITY - 940
+
+
+async def test_leaving_a_conversation_keeps_what_was_said(client: Stubs, claude: ClaudeServer) -> None:
+    """Only what was sent, and not what was held back behind it."""
+    person = new_id()
+    first = await ask(client, person, "Hello")
+    claude.script(BreaksOff(["First say hello. ", "And then"], "stall"))
+    await left_after_one_piece(client, claude, person, first.conversation_id)
+    async with asyncio.timeout(TIMEOUT):
+        while len((await conversation_of(client, person, first.conversation_id)).messages) < 4:
+            await asyncio.sleep(0.01)
+    kept = await conversation_of(client, person, first.conversation_id)
+    assert [each.text for each in kept.messages] == ["Hello", first.text, "Go on", "First say hello. "]
+
+
+async def left_after_one_piece(client: Stubs, claude: ClaudeServer, person: str, conversation_id: str = "") -> None:
+    """Ask, read one piece, leave, and wait until the connection to the model is closed."""
+    request = coaching_service_pb2.ChatRequest(user_id=person, message="Go on", conversation_id=conversation_id)
+    call = client.coaching.Chat(request, timeout=TIMEOUT)
+    assert (await call.read()).text_delta == "First say hello. "
+    assert claude.open == 1
     call.cancel()
     async with asyncio.timeout(TIMEOUT):
         await claude.left.wait()
-        while await tokens_left(client, person) < CAPACITY - 1000:
-            await asyncio.sleep(0.01)  # what was reserved comes back once the call has ended
-    told = await ask(client, person, "Are you there?")
-    assert told.error is None
+    assert claude.open == 0
 
 
 async def test_budget_ends(client: Stubs, claude: ClaudeServer) -> None:
@@ -198,8 +312,7 @@ async def test_budget_ends(client: Stubs, claude: ClaudeServer) -> None:
     await ask(client, person, "Hello")
     assert CAPACITY - 19_000 <= await tokens_left(client, person) <= CAPACITY - 18_990
     told = await ask(client, person, "Hello")
-    assert told.error is not None
-    assert told.error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert told.failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert reason_of(told.error) == "COACHING_BUDGET_SPENT"
     assert len(claude.requests) == 1
 

@@ -78,3 +78,12 @@ def test_replies_can_be_said() -> None:
         assert SAFETY.unsayable(reply) is None
         assert not any(character.isdigit() for character in reply.replace("younger than 18", ""))
     assert set(REPLIES) == set(REDIRECTED)
+
+
+@pytest.mark.parametrize("text", [text for text, category in cases("answer") if category is None])
+@pytest.mark.parametrize("size", [1, 7])
+def test_gate_lets_pass_what_may_be_said(text: str, size: int) -> None:
+    """What may be said passes, and is not found fault with when its beginning has long gone out."""
+    gate, whole = Gate(SAFETY), f"{text} And then tell me {'how it went and how it felt and ' * 12}what you learnt."
+    passed = "".join(gate.feed(whole[place : place + size]) for place in range(0, len(whole), size)) + gate.end()
+    assert passed == whole

@@ -276,14 +276,19 @@ class CoachingService:
     ) -> AsyncGenerator[coaching_service_pb2.ChatResponse, None]:
         """Answers a person's message, as a stream of text that ends with `done`.
 
-        What was sent before an error stays valid. Cancelling the call stops the answer. Not idempotent: every call adds
-        to the conversation and spends from the person's daily budget. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
+        What was sent before an error stays valid, and the conversation holds it; for one that had just begun the
+        error's `metadata.conversation_id` says where. Cancelling the call stops the answer; a conversation that had
+        just begun is forgotten then. Not idempotent: every call adds to the conversation and spends from the person's
+        daily budget.
+
+        A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that
+        help, and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
         COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
 
         Args:
             user_id: Who writes.
             conversation_id: Which conversation is continued. Empty begins a new one.
-            message: What the person writes.
+            message: What the person writes; not only blanks.
             timeout: Seconds the call may take. Left out means 120.
         """
         return self._calls.stream(
@@ -329,7 +334,8 @@ class CoachingService:
     ) -> coaching_service_pb2.SuggestMeetupPlanResponse:
         """Proposes to one of a match's two people where to meet and a challenge for each.
 
-        While coaching is off or away, fixed rules over the catalogue answer in its place. Reasons: MATCH_NOT_FOUND.
+        The match is pending or accepted. While coaching is off or away, fixed rules over the catalogue answer in its
+        place. Reasons: MATCH_NOT_FOUND, MATCH_NOT_ACCEPTED.
 
         Args:
             match_id: Which match.

@@ -31,7 +31,7 @@ class ChatRequest(_message.Message):
     conversation_id: _builtins.str
     """Which conversation is continued. Empty begins a new one."""
     message: _builtins.str
-    """What the person writes."""
+    """What the person writes; not only blanks."""
     def __init__(
         self,
         *,
@@ -87,14 +87,19 @@ class ChatDone(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     ENDING_FIELD_NUMBER: _builtins.int
+    REMEMBERED_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
-    """Continues the conversation in the next call."""
+    """Continues the conversation in the next call. Empty if a new one could not be stored, which `remembered` tells."""
     input_tokens: _builtins.int
     """What the model read."""
     output_tokens: _builtins.int
     """What the model wrote."""
     ending: _coaching_pb2.ChatEnding.ValueType
     """Why the answer ended."""
+    remembered: _builtins.bool
+    """Whether the conversation holds this exchange. It does not if it was deleted meanwhile, if the model refused the
+    message, or if Redis is away.
+    """
     def __init__(
         self,
         *,
@@ -102,10 +107,11 @@ class ChatDone(_message.Message):
         input_tokens: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
         ending: _coaching_pb2.ChatEnding.ValueType = ...,
+        remembered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "ending", b"ending", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "ending", b"ending", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "remembered", b"remembered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

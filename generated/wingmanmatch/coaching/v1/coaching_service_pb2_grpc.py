@@ -64,8 +64,12 @@ class CoachingServiceServicer:
     def Chat(self, request, context):
         """Answers a person's message, as a stream of text that ends with `done`.
 
-        What was sent before an error stays valid. Cancelling the call stops the answer. Not idempotent: every call adds to
-        the conversation and spends from the person's daily budget. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
+        What was sent before an error stays valid, and the conversation holds it; for one that had just begun the error's
+        `metadata.conversation_id` says where. Cancelling the call stops the answer; a conversation that had just begun is
+        forgotten then. Not idempotent: every call adds to the conversation and spends from the person's daily budget.
+
+        A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
+        and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
         COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -89,7 +93,8 @@ class CoachingServiceServicer:
     def SuggestMeetupPlan(self, request, context):
         """Proposes to one of a match's two people where to meet and a challenge for each.
 
-        While coaching is off or away, fixed rules over the catalogue answer in its place. Reasons: MATCH_NOT_FOUND.
+        The match is pending or accepted. While coaching is off or away, fixed rules over the catalogue answer in its place.
+        Reasons: MATCH_NOT_FOUND, MATCH_NOT_ACCEPTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -19,8 +19,12 @@ class CoachingServiceStub:
     Chat: _aio.UnaryStreamMultiCallable[_coaching_service_pb2.ChatRequest, _coaching_service_pb2.ChatResponse]
     """Answers a person's message, as a stream of text that ends with `done`.
 
-    What was sent before an error stays valid. Cancelling the call stops the answer. Not idempotent: every call adds to
-    the conversation and spends from the person's daily budget. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
+    What was sent before an error stays valid, and the conversation holds it; for one that had just begun the error's
+    `metadata.conversation_id` says where. Cancelling the call stops the answer; a conversation that had just begun is
+    forgotten then. Not idempotent: every call adds to the conversation and spends from the person's daily budget.
+
+    A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
+    and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
     COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
     """
     GetConversation: _aio.UnaryUnaryMultiCallable[_coaching_service_pb2.GetConversationRequest, _coaching_service_pb2.GetConversationResponse]
@@ -30,7 +34,8 @@ class CoachingServiceStub:
     SuggestMeetupPlan: _aio.UnaryUnaryMultiCallable[_coaching_service_pb2.SuggestMeetupPlanRequest, _coaching_service_pb2.SuggestMeetupPlanResponse]
     """Proposes to one of a match's two people where to meet and a challenge for each.
 
-    While coaching is off or away, fixed rules over the catalogue answer in its place. Reasons: MATCH_NOT_FOUND.
+    The match is pending or accepted. While coaching is off or away, fixed rules over the catalogue answer in its place.
+    Reasons: MATCH_NOT_FOUND, MATCH_NOT_ACCEPTED.
     """
 
 class CoachingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -44,8 +49,12 @@ class CoachingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_coaching_service_pb2.ChatResponse]:
         """Answers a person's message, as a stream of text that ends with `done`.
 
-        What was sent before an error stays valid. Cancelling the call stops the answer. Not idempotent: every call adds to
-        the conversation and spends from the person's daily budget. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
+        What was sent before an error stays valid, and the conversation holds it; for one that had just begun the error's
+        `metadata.conversation_id` says where. Cancelling the call stops the answer; a conversation that had just begun is
+        forgotten then. Not idempotent: every call adds to the conversation and spends from the person's daily budget.
+
+        A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
+        and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
         COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
         """
 
@@ -73,7 +82,8 @@ class CoachingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_coaching_service_pb2.SuggestMeetupPlanResponse]:
         """Proposes to one of a match's two people where to meet and a challenge for each.
 
-        While coaching is off or away, fixed rules over the catalogue answer in its place. Reasons: MATCH_NOT_FOUND.
+        The match is pending or accepted. While coaching is off or away, fixed rules over the catalogue answer in its place.
+        Reasons: MATCH_NOT_FOUND, MATCH_NOT_ACCEPTED.
         """
 
 def add_CoachingServiceServicer_to_server(servicer: CoachingServiceServicer, server: _aio.Server) -> None: ...

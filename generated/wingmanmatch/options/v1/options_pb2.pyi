@@ -101,6 +101,7 @@ class MethodPolicy(_message.Message):
     REQUIRES_FIELD_NUMBER: _builtins.int
     DEFAULT_DEADLINE_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
     rate_limit: _builtins.str
     """Name of the rate limit policy whose bucket a call is charged to. Empty: calls are not limited."""
     user_field: _builtins.str
@@ -121,6 +122,12 @@ class MethodPolicy(_message.Message):
     def default_deadline(self) -> _duration_pb2.Duration:
         """Deadline of a call whose client set none. Unset: such a call may stay open, as a stream that watches does."""
 
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedScalarFieldContainer[Global___Dependency.ValueType]:
+        """What most calls of the RPC need. The health of the service follows it as it follows `requires`, but no call is
+        refused beforehand, since the RPC can do a part of its work without.
+        """
+
     def __init__(
         self,
         *,
@@ -129,10 +136,11 @@ class MethodPolicy(_message.Message):
         requires: _abc.Iterable[Global___Dependency.ValueType] | None = ...,
         default_deadline: _duration_pb2.Duration | None = ...,
         access: Global___Access.ValueType = ...,
+        uses: _abc.Iterable[Global___Dependency.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_deadline", b"default_deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "requires", b"requires", "user_field", b"user_field"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "requires", b"requires", "user_field", b"user_field", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
