@@ -168,10 +168,13 @@ async def test_call_outlives_its_connections_age_but_not_the_grace() -> None:
             assert await get(address) is code
 
 
-async def test_headers_without_a_request_are_cut_with_their_connection() -> None:
+@pytest.mark.parametrize("part", [b"", prefixed(REQUEST)[:-3]])
+async def test_call_without_its_request_is_cut_with_its_connection(part: bytes) -> None:
     """A unary call that ends before its request, which gRPC never answers, lives no longer than its connection may."""
     async with serving(profiles := Profiles(), max_age=0.2, age_grace=0.2) as address, connected(address) as connection:
-        stream = connection.open(PATH, end=True)
+        stream = connection.open(PATH, end=not part)
+        if part:
+            connection.send(DATA, 1, stream, part)
         frames = await connection.ended()
     assert profiles.calls == 0
     assert not [frame for frame in frames if frame.type == DATA and frame.stream == stream]
