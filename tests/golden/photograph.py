@@ -1,6 +1,6 @@
 """Photographs every recorded mail in headless Chromium: `python tests/golden/photograph.py`, then look at build/mails.
 
-Each at the width of a phone and of a desk, in light and in dark.
+A picture shows them all side by side, at the width of a phone or of a desk, in light or in dark.
 """
 
 import re
@@ -8,13 +8,32 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 MAILS = Path(__file__).parent / "mails"
 PHOTOGRAPHS = Path(__file__).parents[2] / "build" / "mails"
-WIDTHS = {360: 1300, 800: 1000}  # with the height that the longest mail needs
+HEIGHTS = {360: 1200, 800: 960}  # what the longest mail needs, by width
+COLUMNS = 5
+GAP = 16
 SCHEMES = ("light", "dark")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TITLES = 24  # the height of a mail's name above it
+
+# Mails lie in frames of the width of a screen. The page tells by its title which of them are wider.
+PAGE = """<!doctype html><meta charset="utf-8"><style>
+body {{ margin: 0; background: #8a9199; font: 14px/{titles}px sans-serif; }}
+main {{ display: grid; grid-template-columns: repeat({columns}, {width}px); gap: {gap}px; padding: {gap}px; }}
+iframe {{ display: block; width: {width}px; height: {height}px; border: 0; }}
+</style><main>{frames}</main><script>
+onload = () => {{
+  const frames = [...document.querySelectorAll("iframe")];
+  const wide = frames.filter(frame => frame.contentDocument.documentElement.scrollWidth > {width});
+  document.title = wide.map(frame => frame.title).join(" ");
+}};
+</script>"""
+FRAME = '<div>{name}<iframe title="{name}" srcdoc="{page}"></iframe></div>'
 
 
 def browser() -> str | None:
@@ -22,38 +41,50 @@ def browser() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def photograph(program: str, page: Path, width: int, scheme: str, folder: Path = PHOTOGRAPHS) -> Path:
-    """Render a page at a width in a colour scheme and return the picture."""
+def photograph(
+    program: str, pages: Sequence[Path], width: int, scheme: str, folder: Path = PHOTOGRAPHS
+) -> tuple[Path, list[str]]:
+    """Render pages at a width in a colour scheme; return the picture, and the names of pages that are wider."""
     folder.mkdir(parents=True, exist_ok=True)
-    picture = folder / f"{page.stem}.{width}.{scheme}.png"
+    picture = folder / f"{width}.{scheme}.png"
+    frames = (FRAME.format(name=page.stem, page=escape(_in_scheme(page, scheme))) for page in pages)
+    height, columns = HEIGHTS[width], min(COLUMNS, len(pages))
+    size = {"width": width, "height": height, "columns": columns, "gap": GAP, "titles": TITLES}
+    rows = -(-len(pages) // columns)
+    window = f"{columns * (width + GAP) + GAP},{rows * (height + TITLES + GAP) + GAP}"
     with tempfile.TemporaryDirectory() as profile:
-        shown = Path(profile) / "page.html"
-        shown.write_text(_in_scheme(page.read_text("utf-8"), scheme), "utf-8")
+        sheet = Path(profile) / "sheet.html"
+        sheet.write_text(PAGE.format(frames="".join(frames), **size), "utf-8")
         options = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}")
-        # A window is never narrower than 500, so a phone is a frame in a wide page.
-        frame = Path(profile) / "frame.html"
-        size = f"width:{width}px;height:{WIDTHS[width]}px;border:0"
-        frame.write_text(f'<body style="margin:0"><iframe src="page.html" style="{size}"></iframe>', "utf-8")
-        window = f"--window-size={max(width, 500)},{WIDTHS[width]}"
-        command = [program, *options, window, f"--screenshot={picture}", frame.as_uri()]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return picture
+        command = [
+            program,
+            *options,
+            f"--window-size={window}",
+            f"--screenshot={picture}",
+            "--dump-dom",
+            sheet.as_uri(),
+        ]
+        shown = subprocess.run(command, check=True, capture_output=True, timeout=120, text=True)
+    return picture, _title(shown.stdout).split()
 
 
-def _in_scheme(html: str, scheme: str) -> str:
-    """Let the page's own rules for dark hold, or not, whatever the browser would choose."""
-    return re.sub(
-        r"@media \(prefers-color-scheme: dark\)", "@media all" if scheme == "dark" else "@media not all", html
-    )
+def _in_scheme(page: Path, scheme: str) -> str:
+    """Return a page whose own rules for dark hold, or not, whatever the browser would choose."""
+    holds = "@media all" if scheme == "dark" else "@media not all"
+    return page.read_text("utf-8").replace("@media (prefers-color-scheme: dark)", holds)
+
+
+def _title(dom: str) -> str:
+    found = re.search(r"<title>(.*?)</title>", dom)
+    return found[1] if found else ""
 
 
 def main() -> None:
     """Photograph them all."""
     program = browser() or sys.exit("no Chromium is installed")
-    for page in sorted(MAILS.glob("*.html")):
-        for width in WIDTHS:
-            for scheme in SCHEMES:
-                print(photograph(program, page, width, scheme))
+    for width in HEIGHTS:
+        for scheme in SCHEMES:
+            print(*photograph(program, sorted(MAILS.glob("*.html")), width, scheme))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, timedelta
 from email.utils import parseaddr
+from urllib.parse import urlencode
 
 import icalendar
 
@@ -10,6 +11,8 @@ from wingmanmatch_server.notification.mailer import Attachment
 from wingmanmatch_server.notification.times import moment_of
 
 LENGTH = timedelta(hours=1)  # nobody says how long they will stay
+GOOGLE = "https://calendar.google.com/calendar/render"
+OUTLOOK = "https://outlook.live.com/calendar/0/deeplink/compose"
 # Nobody reads replies, so an invitation that asks for one would be dishonest: the entry is published.
 METHODS = {"MEETUP_SCHEDULED": "PUBLISH", "MEETUP_MOVED": "PUBLISH", "MEETUP_CANCELLED": "CANCEL"}
 
@@ -41,3 +44,24 @@ def calendar_file(kind: str, fields: Mapping[str, str], sender: str, summary: st
     calendar.add_component(event)
     content = calendar.to_ical().decode()
     return Attachment("meetup.ics", f"text/calendar; method={METHODS[kind]}", content)
+
+
+def calendar_links(kind: str, fields: Mapping[str, str], summary: str) -> list[tuple[str, str]]:
+    """Return the name and link of each calendar on the web that takes a new meet-up; none for other mails.
+
+    A link always makes a new entry, so there is none for what has moved. Raises ValueError as `calendar_file` does.
+    """
+    if kind != "MEETUP_SCHEDULED":
+        return []
+    start = moment_of(fields["scheduled_time"]).astimezone(UTC)
+    times = [f"{moment:%Y%m%dT%H%M%SZ}" for moment in (start, start + LENGTH)]
+    google = {"action": "TEMPLATE", "text": summary, "dates": "/".join(times), "location": fields["venue_name"]}
+    outlook = {
+        "path": "/calendar/action/compose",
+        "rru": "addevent",
+        "subject": summary,
+        "startdt": f"{start:%Y-%m-%dT%H:%M:%SZ}",
+        "enddt": f"{start + LENGTH:%Y-%m-%dT%H:%M:%SZ}",
+        "location": fields["venue_name"],
+    }
+    return [("Google", f"{GOOGLE}?{urlencode(google)}"), ("Outlook", f"{OUTLOOK}?{urlencode(outlook)}")]

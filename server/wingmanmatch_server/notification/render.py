@@ -14,7 +14,7 @@ import jinja2
 import mjml
 from markupsafe import Markup
 
-from wingmanmatch_server.notification.calendar import calendar_file
+from wingmanmatch_server.notification.calendar import calendar_file, calendar_links
 from wingmanmatch_server.notification.mailer import Attachment
 from wingmanmatch_server.notification.times import readable_time
 
@@ -52,6 +52,11 @@ OF_MEETUPS = (
     ("before", "previous_venue_name"),
     ("challenge", "challenge_title"),
 )
+# Those that hold no longer.
+OVER: Mapping[str, Sequence[str]] = {
+    "MEETUP_MOVED": ("previous_time", "previous_venue_name"),
+    "MEETUP_CANCELLED": ("scheduled_time", "venue_name"),
+}
 TIMES = ("scheduled_time", "previous_time")
 LINES = ("subject", "preheader", "heading", "action", "without_app")
 PARAGRAPHS = ("intro", "body", "aside")
@@ -127,9 +132,14 @@ class Renderer:
         language, fields = language_of(recipient.locale), _fields(kind, payload)
         content = self._content(kind, language, one_line(recipient.name), fields)
         unsubscribe_url = self._unsubscribe(kind, recipient)
-        shown = {**content, "url": self._url(kind, fields, match_id), "unsubscribe_url": unsubscribe_url}
-        summary = ("WingmanMatch", fields.get("partner_name"))
-        calendar = calendar_file(kind, fields, self._sender, ": ".join(filter(None, summary)))
+        summary = ": ".join(filter(None, ("WingmanMatch", fields.get("partner_name"))))
+        calendar = calendar_file(kind, fields, self._sender, summary)
+        shown = {
+            **content,
+            "url": self._url(kind, fields, match_id),
+            "unsubscribe_url": unsubscribe_url,
+            "calendar_links": calendar_links(kind, fields, summary),
+        }
         return Mail(
             sender=self._sender,
             subject=content["subject"],
@@ -155,8 +165,11 @@ class Renderer:
             "language": language,
             "padding": PREHEADER_PADDING,
             "quote": told.get("message", ""),
+            # Label, value, and whether it holds no longer.
             "details": [
-                (common[label], told[field]) for label, field in DETAILS.get(kind, OF_MEETUPS) if told.get(field)
+                (common[label], told[field], field in OVER.get(kind, ()))
+                for label, field in DETAILS.get(kind, OF_MEETUPS)
+                if told.get(field)
             ],
         }
 

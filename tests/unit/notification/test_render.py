@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import icalendar
 import pytest
@@ -190,6 +191,19 @@ def test_mails_without_a_meetup_carry_no_calendar() -> None:
     """A reminder comes after the entry was made, and news without an id have nothing to name it by."""
     assert render("SESSION_REMINDER", MEETUP).attachments == ()
     assert render("MEETUP_MOVED", MEETUP | {"meetup_id": ""}).attachments == ()
+
+
+def test_calendars_on_the_web_take_new_meetups() -> None:
+    """The links of a new meet-up carry it whole, and what has moved or is off has none: a link makes a second entry."""
+    links = [link for link in Tags(render("MEETUP_SCHEDULED", MEETUP).html).links if link and "calendar" in link]
+    given = [dict(parse_qsl(urlsplit(link).query)) for link in links]
+    assert [(each["location"], each.get("text", each.get("subject"))) for each in given] == [
+        ("Café", "WingmanMatch: Jo")
+    ] * 2
+    assert given[0]["dates"] == "20261124T200000Z/20261124T210000Z"
+    assert (given[1]["startdt"], given[1]["enddt"]) == ("2026-11-24T20:00:00Z", "2026-11-24T21:00:00Z")
+    for kind in ("MEETUP_MOVED", "MEETUP_CANCELLED", "SESSION_REMINDER"):
+        assert "calendar" not in str(Tags(render(kind, MEETUP).html).links)
 
 
 TEXT = st.text(max_size=300)
