@@ -21,15 +21,17 @@ SCHEMES = ("light", "dark")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TITLES = 24  # the height of a mail's name above it
 
-# Mails lie in frames of the width of a screen. The page tells by its title which of them are wider.
+# Mails lie in frames of the width of a screen. The page tells by its title in which of them something is wider than its
+# place.
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #8a9199; font: 14px/{titles}px sans-serif; }}
 main {{ display: grid; grid-template-columns: repeat({columns}, {width}px); gap: {gap}px; padding: {gap}px; }}
 iframe {{ display: block; width: {width}px; height: {height}px; border: 0; }}
 </style><main>{frames}</main><script>
 onload = () => {{
+  const overflows = box => box.clientWidth > 0 && box.scrollWidth > Math.min(box.clientWidth, {width});
   const frames = [...document.querySelectorAll("iframe")];
-  const wide = frames.filter(frame => frame.contentDocument.documentElement.scrollWidth > {width});
+  const wide = frames.filter(frame => [...frame.contentDocument.querySelectorAll("*")].some(overflows));
   document.title = wide.map(frame => frame.title).join(" ");
 }};
 </script>"""
@@ -44,7 +46,7 @@ def browser() -> str | None:
 def photograph(
     program: str, pages: Sequence[Path], width: int, scheme: str, folder: Path = PHOTOGRAPHS
 ) -> tuple[Path, list[str]]:
-    """Render pages at a width in a colour scheme; return the picture, and the names of pages that are wider."""
+    """Render pages at a width in a colour scheme; return the picture, and the names of pages in which something is cut off."""
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{width}.{scheme}.png"
     frames = (FRAME.format(name=page.stem, page=escape(_in_scheme(page, scheme))) for page in pages)
