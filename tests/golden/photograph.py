@@ -46,7 +46,7 @@ def browser() -> str | None:
 def photograph(
     program: str, pages: Sequence[Path], width: int, scheme: str, folder: Path = PHOTOGRAPHS
 ) -> tuple[Path, list[str]]:
-    """Render pages at a width in a colour scheme; return the picture, and the names of pages in which something is cut off."""
+    """Render pages at a width in a colour scheme; return the picture, and the names of pages with something cut off."""
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{width}.{scheme}.png"
     frames = (FRAME.format(name=page.stem, page=escape(_in_scheme(page, scheme))) for page in pages)

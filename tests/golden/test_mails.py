@@ -163,7 +163,7 @@ def test_both_parts_tell_the_same_facts(case: str, language: str) -> None:
 
 
 @pytest.mark.skipif(browser() is None, reason="no Chromium is installed")
-@pytest.mark.parametrize(("width", "scheme"), zip(HEIGHTS, SCHEMES, strict=True))
+@pytest.mark.parametrize(("width", "scheme"), list(zip(HEIGHTS, SCHEMES, strict=True)))
 def test_mails_fit_their_screens(tmp_path: Path, width: int, scheme: str) -> None:
     """Nothing in a mail is cut off, whatever people wrote; pictures stay in build/mails for people to look at."""
     program = browser()
