@@ -35,6 +35,7 @@ fmt: .venv/.dev ## Rewrite the code in its proper form
 
 gen: .venv/.dev ## Generate generated/ and the client's faces from protos/, docs/configuration.md from the settings
 	$(BIN)/python protos/generate.py
+	$(BIN)/python protos/generate_typescript.py
 	$(BIN)/python protos/generate_client.py
 	$(BIN)/python docs/generate_configuration.py
 
@@ -51,7 +52,7 @@ lock: .venv/.dev ## Pin the newest allowed versions, with hashes
 	$(BIN)/uv pip compile pyproject.toml --all-extras -c requirements/server.txt $(LOCK) -o requirements/dev.txt
 
 clean: ## Remove what can be made again; the server's data stay
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist clients/typescript/node_modules clients/typescript/build clients/typescript/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # No addresses in the lock: it installs from whichever registry a machine is set up to use.
 LOCK := --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
