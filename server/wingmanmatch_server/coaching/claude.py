@@ -30,7 +30,7 @@ LONGEST_WAIT = 2.0  # seconds that a caller is kept waiting where Claude asks fo
 QUICK: dict[str, dict[str, Any]] = {"claude-sonnet-5-5": {"thinking": {"type": "between_tools"}}}
 STOPS = {"max_tokens": Stop.LENGTH, "model_context_window_exceeded": Stop.LENGTH, "refusal": Stop.REFUSAL}
 # The loggers that tell requests at their debug level.
-TALKATIVE = ("anthropic", "httpx2", "httpcore2")
+TALKATIVE = ("anthropic", "httpx", "httpx2", "httpcore", "httpcore2")
 
 
 class Begun(NamedTuple):

@@ -9,14 +9,12 @@ from google.rpc import error_details_pb2
 
 from support.claude_server import BreaksOff, ClaudeServer, Refuses, Says
 from support.coaching import ask, conversation_of
-from support.requests import TIMEOUT, join
+from support.requests import TIMEOUT
 from support.stubs import Stubs
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
-from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
 from wingmanmatch_client import reason_of
-from wingmanmatch_server.coaching.conversation_store import MOST
 from wingmanmatch_server.coaching.replies import NOTHING_SAID, REFUSED_BY_MODEL
 from wingmanmatch_server.drivers.redis import RedisServer
 
@@ -77,25 +75,6 @@ async def test_conversation_goes_on(client: Stubs, claude: ClaudeServer) -> None
     kept = await conversation_of(client, person, first.conversation_id)
     assert [each.text for each in kept.messages] == ["I froze at a party.", first.text, "What now?", second.text]
     assert kept.create_time.ToDatetime() <= kept.update_time.ToDatetime() < kept.expire_time.ToDatetime()
-
-
-async def test_coach_knows_the_person(client: Stubs, claude: ClaudeServer) -> None:
-    """Level and archetype are told to the model; name, address and place are not."""
-    person = await join(
-        client,
-        first_name="Quentin",
-        email="quentin@example.org",
-        bio="Collects stamps",
-        city="Atlantis",
-        experience_level=matching_pb2.EXPERIENCE_LEVEL_ADVANCED,
-        confidence_archetype=matching_pb2.CONFIDENCE_ARCHETYPE_GHOST,
-    )
-    await ask(client, person.user_id, "Hello")
-    facts = claude.requests[-1]["system"][1]["text"]
-    assert "ADVANCED" in facts
-    assert "GHOST" in facts
-    for private in ("Quentin", "quentin@example.org", "stamps", "Atlantis", person.user_id):
-        assert private not in str(claude.requests[-1])
 
 
 async def test_conversation_is_its_persons_own(client: Stubs) -> None:
@@ -216,18 +195,6 @@ async def test_answer_is_never_empty(client: Stubs, claude: ClaudeServer, pieces
     assert told.text.strip() == NOTHING_SAID
     assert told.done is not None
     assert told.done.remembered
-
-
-async def test_conversations_are_bounded(client: Stubs, claude: ClaudeServer, redis: RedisServer) -> None:
-    """The one above the most makes room by another that would be forgotten first, and is itself kept."""
-    person = new_id()
-    claude.script(*[Says(["Hi."], input_tokens=1, cached_tokens=0, output_tokens=1)] * (MOST + 2))
-    told = [await ask(client, person, f"Hello {number}") for number in range(MOST + 2)]
-    for each, is_kept in ((told[0], False), (told[1], False), (told[2], True), (told[-1], True)):
-        assert each.done is not None
-        assert each.done.remembered
-        assert await is_there(client, person, each.conversation_id) == is_kept
-    assert len(await keys_of(redis, person)) == MOST + 1
 
 
 async def test_answer_to_a_forgotten_conversation_is_not_kept(client: Stubs, claude: ClaudeServer) -> None:

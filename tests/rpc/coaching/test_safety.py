@@ -54,6 +54,9 @@ async def test_minors_are_not_coached_on_dating(client: Stubs, claude: ClaudeSer
     later = await ask(client, person, "How do I ask my crush out?", told.conversation_id)
     assert later.done is not None
     assert later.done.ending == coaching_pb2.CHAT_ENDING_REDIRECTED
+    elsewhere = await ask(client, person, "How do I ask my crush out?")
+    assert elsewhere.done is not None
+    assert elsewhere.done.ending == coaching_pb2.CHAT_ENDING_REDIRECTED
     assert len(claude.requests) == 1
 
 
@@ -74,3 +77,12 @@ async def test_invented_telephone_numbers_are_withheld(client: Stubs, claude: Cl
     told = await ask(client, new_id(), "I feel so alone.")
     assert "0800" not in told.text
     assert "findahelpline.com" in told.text
+
+
+async def test_help_does_not_depend_on_the_conversation(client: Stubs) -> None:
+    """Somebody in need is answered though the conversation they went on with is gone; another holds it."""
+    person, gone = new_id(), new_id()
+    told = await ask(client, person, "I want to kill myself", gone)
+    assert "findahelpline.com" in told.text
+    assert told.conversation_id not in ("", gone)
+    assert len((await conversation_of(client, person, told.conversation_id)).messages) == 2
