@@ -103,8 +103,8 @@ class Settings(BaseSettings):
     )
     link_secret: SecretStr | None = Field(
         None,
-        description="Signs the links in mails: 32 characters or more. In development one is made and kept; needed in "
-        "production beside PUBLIC_URL.",
+        description="Signs the links in mails and those that people share: 32 characters or more. In development one "
+        "is made and kept; in production it is needed beside PUBLIC_URL, and without it nothing is shared.",
     )
     workers: int = Field(
         1,
@@ -200,6 +200,16 @@ class Settings(BaseSettings):
     enable_rate_limiting: bool = Field(default=True, description="Whether calls are charged to their rate limits.")
     rate_limits_file: Path | None = Field(
         None, description="A TOML file that changes and adds rate limit policies; read again whenever it changes."
+    )
+
+    enable_match_sharing: bool = Field(
+        default=True, description="Whether people may show by a link that they found a wingman."
+    )
+    enable_challenge_sharing: bool = Field(
+        default=True, description="Whether people may show by a link which challenge they took on."
+    )
+    challenge_duration_days: int = Field(
+        7, ge=1, le=365, description="Days within which a challenge that was taken on has to be submitted."
     )
 
     session_timeout_hours: int = Field(
@@ -342,6 +352,15 @@ class Settings(BaseSettings):
     def coaches(self) -> bool:
         """Whether coaching is on: it is wanted, and there is a key."""
         return self.enable_ai_coaching and self.anthropic_api_key is not None
+
+    def why_not_shared(self, feature: str) -> str:
+        """Return why match_sharing or challenge_sharing is off, in a sentence; nothing if it is on."""
+        if not getattr(self, f"enable_{feature}"):
+            return f"ENABLE_{feature.upper()} is false"
+        if self.link_secret is None and self.environment is Environment.PRODUCTION:
+            # One that is made here would be another in every replica.
+            return "LINK_SECRET is not set"
+        return ""
 
     @property
     def by_rest(self) -> bool:

@@ -20,8 +20,8 @@ from wingmanmatch_server.drivers.migrations import migrate, read_migrations
 
 # Tables of which people, signed in, read the rows that they are part of.
 READ_BY_PARTICIPANTS = {
-    *("matches", "meetups", "meetup_notes", "notification_preferences", "notifications", "user_challenges"),
-    "user_profiles",
+    *("matches", "meetups", "meetup_notes", "notification_preferences", "notifications", "share_links"),
+    *("user_challenges", "user_profiles"),
 }
 # Tables of which everybody, signed in or not, reads the rows that are public.
 READ_BY_ANYBODY = {"approach_challenges"}
@@ -131,6 +131,7 @@ async def take_part(dsn: str) -> str:
         await people.sql.execute(
             "select public.start_challenge($1, id) from public.approach_challenges limit 1", uuid.UUID(invitee)
         )
+        await people.sql.execute("select public.share_challenge(id, user_id, 60) from public.user_challenges")
         return invitee
 
 

@@ -6,6 +6,7 @@ mail.py         what brings mails out
 redis_areas.py  rate limits and user sessions
 status.py       circuit breakers, checks of dependencies, and the report on them
 coaching.py     the coach, where it is on
+challenge.py    challenges, their catalogue in Redis, and share links
 background.py   work that runs beside the calls
 """
 
@@ -34,6 +35,7 @@ from wingmanmatch.ratelimit.v1 import rate_limit_service_pb2
 from wingmanmatch.session.v1 import session_service_pb2
 from wingmanmatch.system.v1 import system_service_pb2
 from wingmanmatch_server.bootstrap.background import background
+from wingmanmatch_server.bootstrap.challenge import make_share_links, open_challenges
 from wingmanmatch_server.bootstrap.coaching import coaching_policy, open_coaching
 from wingmanmatch_server.bootstrap.identity import open_identity
 from wingmanmatch_server.bootstrap.mail import make_mail, make_notification_service, open_dispatching
@@ -179,6 +181,9 @@ async def open_application(
         email = await stack.enter_async_context(
             open_dispatching(settings, mail, database.listen, breakers["email"], NotificationMetrics(registry))
         )
+        challenges = await stack.enter_async_context(
+            open_challenges(settings, database, redis, breakers["redis"], registry)
+        )
         asked = (make_rate_limiter_check(settings, breakers["redis"]), email, *coaching.dependencies)
         dependencies = make_dependencies(unguarded, redis, asked, by_rest=database_url is None)
         process = health.Health((*health.PROCESS_NAMES, *service_names()))
@@ -202,9 +207,15 @@ async def open_application(
         time_zones = zoneinfo.available_timezones()
         implementations: dict[str, object] = {
             "wingmanmatch.matching.v1.MatchingService": MatchingService(
-                matching, watch, erasure, Export(matching, sources), time_zones
+                matching,
+                watch,
+                erasure,
+                Export(matching, sources),
+                time_zones,
+                make_share_links(settings, "match_sharing"),
             ),
             "wingmanmatch.meetup.v1.MeetupService": MeetupService(meetups),
+            "wingmanmatch.challenge.v1.ChallengeService": challenges,
             "wingmanmatch.notification.v1.NotificationService": make_notification_service(
                 settings, mail, time_zones, charged
             ),

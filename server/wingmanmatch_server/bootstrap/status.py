@@ -110,6 +110,7 @@ def make_system_service(
         features=[
             ("rate_limiting", settings.enable_rate_limiting, ""),
             ("ai_coaching", settings.coaches, _why_off(settings)),
+            *(_sharing(settings, feature) for feature in ("match_sharing", "challenge_sharing")),
         ],
         identity_modes=_identity_modes(settings),
     )
@@ -135,6 +136,11 @@ def _identity_modes(settings: Settings) -> list[system_pb2.IdentityMode.ValueTyp
         (modes.certificates, system_pb2.IDENTITY_MODE_CLIENT_CERTIFICATE),
     )
     return [mode for is_on, mode in known if is_on]
+
+
+def _sharing(settings: Settings, feature: str) -> tuple[str, bool, str]:
+    why_not = settings.why_not_shared(feature)
+    return feature, not why_not, why_not
 
 
 def _why_off(settings: Settings) -> str:

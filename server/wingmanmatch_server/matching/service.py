@@ -14,6 +14,7 @@ from wingmanmatch_server.matching.export import Export
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
 from wingmanmatch_server.paging import last_id_of, page_token, resume_token, sequence_of
+from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLinks
 from wingmanmatch_server.wire import timestamp
 
 DEFAULT_RADIUS_MILES = 25.0
@@ -26,7 +27,13 @@ class MatchingService:
     """Each method is the RPC of its name; `matching_service.proto` has the contract."""
 
     def __init__(
-        self, store: MatchingStore, watch: MatchWatch, erasure: Erasure, export: Export, time_zones: Collection[str]
+        self,
+        store: MatchingStore,
+        watch: MatchWatch,
+        erasure: Erasure,
+        export: Export,
+        time_zones: Collection[str],
+        links: ShareLinks,
     ) -> None:
         """`time_zones` are the names of the IANA zones that a profile may have."""
         self._store = store
@@ -34,6 +41,7 @@ class MatchingService:
         self._erasure = erasure
         self._export = export
         self._time_zones = time_zones
+        self._links = links
 
     async def upsert_profile(
         self, request: matching_service_pb2.UpsertProfileRequest, _call: Call
@@ -192,6 +200,46 @@ class MatchingService:
                 yield matching_service_pb2.WatchMatchesResponse(
                     event=_event(event) if event else None, resume_token=resume_token(number, user_id)
                 )
+
+    async def share_match(
+        self, request: matching_service_pb2.ShareMatchRequest, _call: Call
+    ) -> matching_service_pb2.ShareMatchResponse:
+        """Make a link."""
+        self._links.check_enabled()
+        ttl = request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else DEFAULT_TTL_SECONDS
+        answer = await self._store.share_match(
+            request.match_id, request.user_id, ttl_seconds=ttl, request_id=request.request_id or None
+        )
+        link = answer["share_link"]
+        return matching_service_pb2.ShareMatchResponse(
+            share_link=matching_pb2.ShareLink(
+                id=link["id"],
+                token=self._links.token(link["id"]),
+                create_time=timestamp(datetime.fromisoformat(link["create_time"])),
+                expire_time=timestamp(datetime.fromisoformat(link["expire_time"])),
+            )
+        )
+
+    async def resolve_share_link(
+        self, request: matching_service_pb2.ResolveShareLinkRequest, _call: Call
+    ) -> matching_service_pb2.ResolveShareLinkResponse:
+        """Return what a link shows."""
+        answer = await self._store.get_shared_match(self._links.link_id(request.token))
+        shown = answer["shared_match"]
+        return matching_service_pb2.ResolveShareLinkResponse(
+            shared_match=matching_pb2.SharedMatch(
+                first_name=shown["first_name"], respond_time=timestamp(datetime.fromisoformat(shown["respond_time"]))
+            )
+        )
+
+    async def revoke_share_link(
+        self, request: matching_service_pb2.RevokeShareLinkRequest, _call: Call
+    ) -> matching_service_pb2.RevokeShareLinkResponse:
+        """End a link, even where no new ones are made."""
+        await self._store.revoke_share_link(
+            request.share_link_id, request.user_id, request_id=request.request_id or None
+        )
+        return matching_service_pb2.RevokeShareLinkResponse()
 
     def _check_time_zone(self, name: str) -> None:
         if name and name not in self._time_zones:

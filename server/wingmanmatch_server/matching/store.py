@@ -140,6 +140,31 @@ class MatchingStore:
             "list_matches", p_user_id=user_id, p_states=states, p_page_size=page_size, p_after=after
         )
 
+    async def share_match(
+        self, match_id: str, user_id: str, *, ttl_seconds: float, request_id: str | None = None
+    ) -> Json:
+        """Make a link to an accepted match; return {share_link}.
+
+        Raises errors.NotFound to a stranger too, errors.FailedPrecondition MATCH_NOT_ACCEPTED.
+        """
+        return await self._call(
+            "share_match", p_match_id=match_id, p_user_id=user_id, p_ttl_seconds=ttl_seconds, p_request_id=request_id
+        )
+
+    async def get_shared_match(self, share_link_id: str) -> Json:
+        """Return {shared_match}, all that a link shows. Raises errors.NotFound if it is over or never was."""
+        return await self._call("get_shared_match", p_share_link_id=share_link_id)
+
+    async def revoke_share_link(self, share_link_id: str, user_id: str, *, request_id: str | None = None) -> None:
+        """End a link that the person made to a match, once and for all. Raises errors.NotFound."""
+        await self._call(
+            "revoke_share_link",
+            p_share_link_id=share_link_id,
+            p_user_id=user_id,
+            p_subject="MATCH",
+            p_request_id=request_id,
+        )
+
     async def expire_matches(self, *, limit: int = 100) -> int:
         """Mark at most `limit` pending matches expired whose time is over; return how many.
 

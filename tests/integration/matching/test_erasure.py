@@ -42,6 +42,7 @@ EXPORTED = {
     "meetups": "MEETUP",
     "meetup_notes": "MEETUP",
     "user_challenges": "USER_CHALLENGE",
+    "share_links": "SHARE_LINK",
     "notifications": "NOTIFICATION",
     "notification_preferences": "NOTIFICATION_PREFERENCES",
 }
@@ -110,6 +111,8 @@ async def live_fully(people: People) -> tuple[str, str]:
         people.new_id(),
         notes,
     )
+    await people.sql.execute("select share_challenge(id, user_id, 60, user_id) from user_challenges")
+    await people.store.share_match(asked["match"]["id"], me, ttl_seconds=60)
     await people.sql.execute(
         """select record_delivery_event('event', 'delivered', p_notification_id => id)
         from notifications where user_id = $1 limit 1""",

@@ -40,6 +40,8 @@ async def test_report_tells_everything(client: Stubs) -> None:
     assert {feature.name: feature.enabled for feature in report.features} == {
         "rate_limiting": True,
         "ai_coaching": False,
+        "match_sharing": True,
+        "challenge_sharing": True,
     }
     assert report.rate_limits.policy_count >= 5
     assert report.rate_limits.version

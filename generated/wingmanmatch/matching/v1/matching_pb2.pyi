@@ -17,6 +17,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _ExperienceLevel:
@@ -648,8 +653,16 @@ class SharedMatch(_message.Message):
     RESPOND_TIME_FIELD_NUMBER: _builtins.int
     first_name: _builtins.str
     """The first name of the person who shares. The other person is not shown."""
-    confidence_archetype: Global___ConfidenceArchetype.ValueType
-    """The sharing person's way of approaching others."""
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def confidence_archetype(self) -> Global___ConfidenceArchetype.ValueType:
+        """Deprecated: never set, since a link shows no more of a person than the first name."""
+
+    @confidence_archetype.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def confidence_archetype(self, value: Global___ConfidenceArchetype.ValueType) -> None:
+        """Deprecated: never set, since a link shows no more of a person than the first name."""
+
     @_builtins.property
     def respond_time(self) -> _timestamp_pb2.Timestamp:
         """When the match was accepted."""

@@ -1,0 +1,57 @@
+"""Joins challenges: their catalogue, with copies in Redis, and the links by which people show them."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry, Counter
+
+from wingmanmatch_server.bootstrap.background import background
+from wingmanmatch_server.bootstrap.mail import link_secret
+from wingmanmatch_server.challenge.catalogue import CHANNEL, Catalogue
+from wingmanmatch_server.challenge.copies import RedisCopies
+from wingmanmatch_server.challenge.service import ChallengeService
+from wingmanmatch_server.challenge.store import ChallengeStore
+from wingmanmatch_server.drivers.database import Database
+from wingmanmatch_server.drivers.redis import RedisServer
+from wingmanmatch_server.housekeeping import repeat
+from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.settings import Settings
+from wingmanmatch_server.share_links import ShareLinks
+
+COPIES_TTL = timedelta(minutes=10)
+CHECK_INTERVAL = 10.0  # seconds; where the database cannot tell of changes
+PURGE_INTERVAL = 600.0
+
+
+@asynccontextmanager
+async def open_challenges(
+    settings: Settings, database: Database, redis: RedisServer, breaker: Breaker, registry: CollectorRegistry
+) -> AsyncIterator[ChallengeService]:
+    """Make what serves challenges, and follow the changes of the catalogue. `breaker` is that of Redis."""
+    reads = Counter(
+        "challenge_catalogue_reads", "Reads of the catalogue, by where it was found.", ["place"], registry=registry
+    )
+    store = ChallengeStore(database, duration_days=settings.challenge_duration_days)
+    catalogue = Catalogue(
+        store,
+        RedisCopies(redis, breaker, ttl=COPIES_TTL),
+        time.monotonic,
+        on_read=lambda place: reads.labels(place).inc(),
+    )
+    async with AsyncExitStack() as stack:
+        stop_listening = await database.listen(CHANNEL, catalogue.changed)
+        if stop_listening is None:
+            check = repeat("check_catalogue", catalogue.check, interval=CHECK_INTERVAL)
+            await stack.enter_async_context(background(check))
+        else:
+            stack.push_async_callback(stop_listening)
+        purge = repeat("purge_share_links", store.purge_share_links, interval=PURGE_INTERVAL)
+        await stack.enter_async_context(background(purge))
+        yield ChallengeService(store, catalogue, make_share_links(settings, "challenge_sharing"))
+
+
+def make_share_links(settings: Settings, feature: str) -> ShareLinks:
+    """Return the links of match_sharing or of challenge_sharing."""
+    return ShareLinks(feature, None if settings.why_not_shared(feature) else link_secret(settings))

@@ -1,0 +1,95 @@
+"""The catalogue of challenges: however many ask, at most one of a process reads it at a time.
+
+A copy of it lies in Redis under its version, which is a digest of its content, and the process remembers which version
+is in use until it hears that the catalogue changed. So no copy has to be removed when that happens, and a reader that
+was slow can store nothing wrong: what it stores is found under the old version only.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from wingmanmatch_server.resilience.deadline import set_deadline
+
+CHANNEL = "challenges"
+READ_SECONDS = 5.0
+Json = dict[str, Any]
+
+
+class Source(Protocol):
+    """Where the catalogue is."""
+
+    async def list_challenges(self, known_version: str | None = None) -> Json:
+        """See `ChallengeStore.list_challenges`."""
+
+
+class Copies(Protocol):
+    """Where copies of it are."""
+
+    async def get(self, version: str) -> list[Json] | None:
+        """See `RedisCopies.get`."""
+
+    async def put(self, version: str, challenges: list[Json]) -> None:
+        """See `RedisCopies.put`."""
+
+
+class Catalogue:
+    """The catalogue as it is, or was less than ten minutes ago where nothing tells of changes."""
+
+    def __init__(
+        self,
+        source: Source,
+        copies: Copies,
+        clock: Callable[[], float],
+        on_read: Callable[[str], object] = lambda _place: None,
+    ) -> None:
+        """`clock` returns monotonic seconds; `on_read` is told of each read where it found the catalogue."""
+        self._source = source
+        self._copies = copies
+        self._clock = clock
+        self._on_read = on_read
+        self._version: str | None = None
+        self._changes = 0
+        self._reading: asyncio.Task[list[Json]] | None = None
+
+    async def challenges(self) -> Sequence[Json]:
+        """Return all challenges, in the order of the catalogue. Raises errors.Unavailable.
+
+        Whoever asks after `changed` gets what was read after it.
+        """
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(self._changes))
+            self._reading.add_done_callback(self._done)
+        # It goes on without the caller: others wait for it too.
+        return await asyncio.shield(self._reading)
+
+    def changed(self) -> None:
+        """Forget which version is in use, and let nobody wait for a read that may have begun before the change."""
+        self._changes += 1
+        self._version = None
+        self._reading = None
+
+    async def check(self) -> None:
+        """Ask whether the catalogue changed. Raises errors.Unavailable. For where nothing tells of changes."""
+        known = self._version
+        if known is not None and (await self._source.list_challenges(known))["version"] != known:
+            self.changed()
+
+    async def _read(self, changes: int) -> list[Json]:
+        set_deadline(self._clock() + READ_SECONDS)
+        if self._version is not None and (copy := await self._copies.get(self._version)) is not None:
+            self._on_read("redis")
+            return copy
+        answer = await self._source.list_challenges()
+        self._on_read("database")
+        version, challenges = answer["version"], answer["challenges"]
+        if changes == self._changes:
+            self._version = version
+        await self._copies.put(version, challenges)
+        return list(challenges)
+
+    def _done(self, task: "asyncio.Task[list[Json]]") -> None:
+        if self._reading is task:
+            self._reading = None
+        if not task.cancelled():
+            task.exception()  # everybody who waited may be gone: then nobody else takes note of it

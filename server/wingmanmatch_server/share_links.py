@@ -1,0 +1,54 @@
+"""Links by which people show strangers one thing; what they show is read in the database, where they also end."""
+
+import uuid
+
+from wingmanmatch_server import errors
+from wingmanmatch_server.links import LinkInvalid, LinkSigner
+
+DEFAULT_TTL_SECONDS = 30 * 86400.0
+ID_BYTES = 16
+
+
+class ShareLinks:
+    """The tokens of one kind of link: the link's id, signed, so that nobody comes to a link by trying.
+
+    A token of one kind is no token of another.
+    """
+
+    def __init__(self, feature: str, secret: str | None) -> None:
+        """`feature` is what GetStatus calls sharing of this kind. Without a secret it is off."""
+        self._feature = feature
+        self._signer = LinkSigner(secret, f"share/{feature}") if secret else None
+
+    def check_enabled(self) -> None:
+        """Raise errors.FailedPrecondition FEATURE_DISABLED if sharing of this kind is off."""
+        self._enabled()
+
+    def token(self, link_id: str) -> str:
+        """Return the token of a link. Raises errors.FailedPrecondition FEATURE_DISABLED."""
+        return self._enabled().sign(uuid.UUID(link_id).bytes)
+
+    def link_id(self, token: str) -> str:
+        """Return the id of a token's link, of which it is not known whether it still is.
+
+        Raises errors.FailedPrecondition FEATURE_DISABLED, and errors.NotFound SHARE_LINK_NOT_FOUND for a token that
+        this server did not make.
+        """
+        try:
+            payload = self._enabled().read(token)
+        except LinkInvalid:
+            raise not_found() from None
+        if len(payload) != ID_BYTES:
+            raise not_found()
+        return str(uuid.UUID(bytes=payload))
+
+    def _enabled(self) -> LinkSigner:
+        if self._signer is None:
+            message = "sharing is switched off"
+            raise errors.FailedPrecondition("FEATURE_DISABLED", message, {"feature": self._feature})
+        return self._signer
+
+
+def not_found() -> errors.NotFound:
+    """Return the error of a link that shows nothing, whyever."""
+    return errors.NotFound("SHARE_LINK_NOT_FOUND", "no such share link")
