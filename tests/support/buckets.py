@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from wingmanmatch_server.drivers.redis import RedisServer, Script, open_redis
+from wingmanmatch_server.ratelimit.batch import Answer, Ask
 from wingmanmatch_server.ratelimit.policies import Limit, built_in
-from wingmanmatch_server.ratelimit.token_bucket import SCRIPT, Answer, Ask, TokenBuckets
+from wingmanmatch_server.ratelimit.token_bucket import SCRIPT, TokenBuckets
 from wingmanmatch_server.resilience.breaker import Breaker, Limits
 
 START = 1_800_000_000

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.housekeeping import repeat
+from wingmanmatch_server.ratelimit.clustered import ClusteredBuckets
 from wingmanmatch_server.ratelimit.denials import Denials
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.local_buckets import LocalBuckets
@@ -37,7 +38,8 @@ async def open_rate_limits(
     """Make what decides about rate limits, and follow its file. Raises PolicyFileError about it."""
     metrics, denials = RateLimitMetrics(registry), Denials(time.monotonic)
     file = file or PolicyFile(settings.rate_limits_file)
-    buckets = TokenBuckets(redis, breaker, time.monotonic, on_batch=metrics.batch)
+    kind = ClusteredBuckets if redis.clustered else TokenBuckets
+    buckets = kind(redis, breaker, time.monotonic, on_batch=metrics.batch)
     limiter = Limiter(file.policies, buckets, denials, LocalBuckets(time.monotonic), metrics, random.random)
 
     async def follow() -> None:

@@ -23,7 +23,6 @@ from wingmanmatch_server.drivers.redis_url import Kind, parse_redis_url
 
 MAX_CONNECTIONS = 20
 SPARE_CONNECTIONS = 4  # of the pool's, for those who take no turn
-CLUSTER_CALLS = 8  # at a time in one batch: each takes a connection, and many new ones at once take long
 MAX_HELD = 2  # connections that scripts keep to themselves
 TIMEOUT = 5.0  # seconds to connect, and seconds to answer
 POOL_TIMEOUT = 1.0
@@ -44,6 +43,7 @@ AWAY = (
     OSError,
     TimeoutError,
 )
+MOVED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError)
 AWAY_REPLIES = ("BUSY ", "LOADING", "MISCONF", "NOAUTH", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED")
 
 
@@ -93,17 +93,14 @@ class RedisServer:
         return time.perf_counter() - started
 
     async def run(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
-        """Run the script for each call, in their order, in one round trip; on a cluster side by side, in any order.
+        """Run the script for each call, in their order, in one round trip; on a cluster in one to each node, at once.
 
         Return the replies; the place of a call that failed by itself holds ScriptFailed. Nothing is ever sent twice
         that may have run. Raises errors.Unavailable: then any of the calls may have run or not.
         """
         with away():
-            if self.clustered:
-                limit = asyncio.Semaphore(CLUSTER_CALLS)
-                replies = await asyncio.gather(*(self._run_one(script, call, limit) for call in calls))
-            else:
-                replies = await self._run_pipelined(script, calls)
+            run = self._run_by_node if self.clustered else self._run_pipelined
+            replies = await run(script, calls)
         return [_reply(reply) for reply in replies]
 
     @asynccontextmanager
@@ -124,36 +121,68 @@ class RedisServer:
                 raise unavailable()
             yield _messages(subscription)
 
-    async def _run_one(self, script: Script, call: ScriptCall, limit: asyncio.Semaphore) -> Any:
-        arguments = (len(call.keys), *call.keys, *call.arguments)
-        async with limit:
-            try:
-                return await self.client.evalsha(script.sha, *arguments)
-            except exceptions.NoScriptError:
-                return await self.client.eval(script.text, *arguments)
-            except exceptions.ResponseError as error:
-                return error
+    async def _run_by_node(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
+        await self.client.initialize()
+        places: dict[ClusterNode, list[int]] = {}
+        for place, call in enumerate(calls):
+            places.setdefault(self.client.get_node_from_key(call.keys[0]), []).append(place)
+        replies: list[Any] = [None] * len(calls)
 
-    async def _run_pipelined(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
-        replies = await self._send(script, calls, load=False)
+        async def run(node: ClusterNode, there: Sequence[int]) -> None:
+            found = await self._run_pipelined(script, [calls[place] for place in there], node)
+            for place, reply in zip(there, found, strict=True):
+                # A slot that has moved: the call has not run, and redis-py follows it.
+                moved = isinstance(reply, MOVED)
+                replies[place] = await self._run_one(script, calls[place]) if moved else reply
+
+        await asyncio.gather(*(run(node, there) for node, there in places.items()))
+        return replies
+
+    async def _run_one(self, script: Script, call: ScriptCall) -> Any:
+        arguments = (len(call.keys), *call.keys, *call.arguments)
+        try:
+            return await self.client.eval(script.text, *arguments)
+        except exceptions.ResponseError as error:
+            return error
+
+    async def _run_pipelined(
+        self, script: Script, calls: Sequence[ScriptCall], node: ClusterNode | None = None
+    ) -> list[Any]:
+        replies = await self._send(script, calls, node, load=False)
         unknown = [place for place, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
         if unknown:
             # The server forgot the script, so these have not run: the one case in which a call may be sent again.
-            again = await self._send(script, [calls[place] for place in unknown], load=True)
+            again = await self._send(script, [calls[place] for place in unknown], node, load=True)
             for place, reply in zip(unknown, again, strict=True):
                 replies[place] = reply
         return replies
 
-    async def _send(self, script: Script, calls: Sequence[ScriptCall], *, load: bool) -> list[Any]:
+    async def _send(
+        self, script: Script, calls: Sequence[ScriptCall], node: ClusterNode | None, *, load: bool
+    ) -> list[Any]:
         packed = []
         for call in calls:
             name, body = ("EVAL", script.text) if load else ("EVALSHA", script.sha)
             words: Any = (name, body, len(call.keys), *call.keys, *call.arguments)
             packed.append(pack_command(words))
             load = False
-        async with asyncio.timeout(self._timeout), self._held_connection() as connection:
+        lent = self._held_connection() if node is None else self._connection_to(node)
+        async with asyncio.timeout(self._timeout), lent as connection:
             await connection.send_packed_command(packed, check_health=False)
             return [await _read(connection) for _ in packed]
+
+    @asynccontextmanager
+    async def _connection_to(self, node: ClusterNode) -> AsyncIterator[Any]:
+        connection = node.acquire_connection()
+        try:
+            await node.disconnect_if_needed(connection)
+            yield connection
+        except BaseException:
+            # As redis-py does when a node does not answer: ask anew which node has which slots.
+            self.client._initialize = True  # noqa: SLF001
+            raise
+        finally:
+            node.release(connection)
 
     @asynccontextmanager
     async def _held_connection(self) -> AsyncIterator[Any]:

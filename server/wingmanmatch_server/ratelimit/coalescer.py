@@ -41,6 +41,7 @@ class Coalescer(Generic[Item, Answer]):
         self._on_batch = on_batch
         self._largest = largest
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._weight = 0  # of those who wait
         self._task: asyncio.Task[None] | None = None
         self._gathering = False
         self._usual = 1.0  # the size of late batches, on average
@@ -50,6 +51,7 @@ class Coalescer(Generic[Item, Answer]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((item, future))
+        self._weight += self._weigh(item)
         if not self._gathering and self._task is None:
             self._gather(loop)
         return future
@@ -62,11 +64,12 @@ class Coalescer(Generic[Item, Answer]):
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         # The thread that brings gRPC's events may be waiting for this very processor.
-        os.sched_yield()
+        if self._weight < self._largest:
+            os.sched_yield()
         count = len(self._waiting)
         self._quiet = self._quiet + 1 if count == self._seen else 0
         self._seen = count
-        if self._quiet < self._needed and count < self._largest and time.monotonic() - self._since < LONGEST_WAIT:
+        if self._quiet < self._needed and self._weight < self._largest and self._patient():
             loop.call_soon(self._turn, loop)
             return
         batch = self._take()
@@ -75,6 +78,9 @@ class Coalescer(Generic[Item, Answer]):
         self._on_batch(len(batch))
         self._task = loop.create_task(self._run(batch))
 
+    def _patient(self) -> bool:
+        return time.monotonic() - self._since < LONGEST_WAIT
+
     def _take(self) -> "list[tuple[Item, asyncio.Future[Answer]]]":
         weight, size = 0, 0
         for item, _ in self._waiting:
@@ -82,6 +88,7 @@ class Coalescer(Generic[Item, Answer]):
             if weight >= self._largest:
                 break
         batch, self._waiting = self._waiting[:size], self._waiting[size:]
+        self._weight -= weight
         return batch
 
     async def _run(self, batch: "list[tuple[Item, asyncio.Future[Answer]]]") -> None:
@@ -101,7 +108,7 @@ class Coalescer(Generic[Item, Answer]):
 
     def _fail_all(self, batch: "list[tuple[Item, asyncio.Future[Answer]]]", error: Exception) -> None:
         """Fail the batch, and those behind it: they would only wait to find out the same."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._weight = self._waiting, [], 0
         for _, future in (*batch, *waiting):
             _settle(future, error)
 

@@ -8,8 +8,9 @@ import structlog
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.redis import RedisServer
+from wingmanmatch_server.ratelimit.batch import Answer, Ask
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS
-from wingmanmatch_server.ratelimit.token_bucket import FORGET_CHANNEL, Answer, Ask
+from wingmanmatch_server.ratelimit.token_bucket import FORGET_CHANNEL
 
 log = structlog.get_logger(__name__)
 

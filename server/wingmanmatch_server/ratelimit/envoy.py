@@ -13,9 +13,9 @@ from wingmanmatch.envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
 from wingmanmatch.envoy.service.ratelimit.v3 import rls_pb2
 from wingmanmatch_server.drivers.redis import ScriptFailed, unavailable
 from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.ratelimit.batch import Answer, Ask
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Limit
-from wingmanmatch_server.ratelimit.token_bucket import Answer, Ask
 
 POLICY_KEY = "policy"
 UINT32_MAX = 2**32 - 1

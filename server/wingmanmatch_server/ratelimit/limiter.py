@@ -1,32 +1,31 @@
 """Decides. The edge, RateLimitService and Envoy's protocol all ask here."""
 
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.redis import ScriptFailed, unavailable
+from wingmanmatch_server.ratelimit.batch import Answer, Answers, Ask, Asks
 from wingmanmatch_server.ratelimit.denials import Denials
 from wingmanmatch_server.ratelimit.local_buckets import LocalBuckets
 from wingmanmatch_server.ratelimit.metrics import DEGRADED_SUFFIX, LOCAL_SUFFIX, RateLimitMetrics
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, UNLIMITED, Outage, Policies
-from wingmanmatch_server.ratelimit.token_bucket import Answer, Answers, Ask, RequestId, TokenBuckets
+from wingmanmatch_server.ratelimit.token_bucket import Reply, RequestId, TokenBuckets
 
 log = structlog.get_logger(__name__)
 
 JITTER = 0.1  # by which part at most a hint to come back is later than need be
 PASSES = Answer(1, UNLIMITED, 0, 0)
 BLOCKED = Answer(0, 0, -1, 0)
-ALLOWED = itemgetter(0)  # of an answer
 
 
 class Decision(NamedTuple):
     """One answer for each ask. `allowed` leaves out limits that are only tried."""
 
-    asks: Sequence[Ask]
-    answers: Sequence[Answer]
+    asks: Asks
+    answers: Answers
     allowed: bool
     degraded: bool
 
@@ -66,11 +65,19 @@ class Limiter:
     async def spend(self, policy: str, subject: str, caller: str = "") -> None:
         """Take one token. Raises errors.RateLimited, or errors.Unavailable where the policy says so in an outage."""
         ask = self.resolve(policy, subject, 1, caller)
-        decision = await self.decide((ask,))
-        if not decision.allowed:
-            if decision.degraded and ask.limit.outage is Outage.DENY:
-                raise unavailable()
-            raise self._refusal(ask, decision.answers[0], subject)
+        answer, degraded = await self.decide_one(ask)
+        if answer.allowed or ask.limit.shadow:
+            return
+        if degraded and ask.limit.outage is Outage.DENY:
+            raise unavailable()
+        raise self._refusal(ask, answer, subject)
+
+    async def decide_one(self, ask: Ask) -> tuple[Answer, bool]:
+        """Do as `decide` does for one bucket, at half its cost. Return the answer, and whether it is degraded."""
+        try:
+            return await self._answer(ask), False
+        except (errors.Unavailable, ScriptFailed) as error:
+            return self._without_redis(error, [ask])[0], True
 
     async def decide(
         self,
@@ -87,14 +94,9 @@ class Limiter:
         """
         try:
             return await self.decide_exactly(asks, all_or_nothing=all_or_nothing, peek=peek, request=request)
-        except errors.Unavailable:
-            pass
-        except ScriptFailed as error:
-            log.warning("rate_limit_script_failed", error=str(error))
-            self._metrics.failed()
-        answers = self._local.ask(asks, all_or_nothing=all_or_nothing, peek=peek)
-        self._metrics.decided(asks, answers, DEGRADED_SUFFIX)
-        return _decision(asks, answers, degraded=True)
+        except (errors.Unavailable, ScriptFailed) as error:
+            answers = self._without_redis(error, asks, all_or_nothing=all_or_nothing, peek=peek)
+        return _decision(Asks.of(asks), answers, degraded=True)
 
     async def decide_exactly(
         self,
@@ -105,21 +107,22 @@ class Limiter:
         request: RequestId | None = None,
     ) -> Decision:
         """Do as `decide` does, but raise errors.Unavailable or ScriptFailed where Redis cannot decide."""
-        if len(asks) == 1 and request is None and not peek and asks[0].limit.counted:
-            return await self._decide_one(asks[0])
-        if not all(ask.limit.counted for ask in asks):
+        asks = Asks.of(asks)
+        if len(asks.keys) == 1 and request is None and not peek:
+            answer = await self._answer(Ask(asks.keys[0], *asks.runs[0][:2]))
+            return _decision(asks, Answers.of([answer]), degraded=False)
+        if not all(run.limit.counted for run in asks.runs):
             return await self._decide_partly(asks, all_or_nothing=all_or_nothing, peek=peek, request=request)
-        answers = await self._buckets.ask(asks, all_or_nothing=all_or_nothing, peek=peek, request=request)
-        self._note(asks, answers)
-        return _decision(asks, answers.answers, degraded=False)
+        reply = await self._buckets.ask(asks, all_or_nothing=all_or_nothing, peek=peek, request=request)
+        return self._decided(asks, self._noted(reply))
 
     async def refund(self, asks: Sequence[Ask], request: RequestId | None = None) -> Decision:
         """Put the cost of each ask back. Raises errors.Unavailable, and errors.InvalidArgument for a reused request."""
         back = [ask._replace(cost=-ask.cost) for ask in asks]
-        decision = await self._decide_partly(back, all_or_nothing=False, peek=False, request=request)
+        decision = await self._decide_partly(Asks.of(back), all_or_nothing=False, peek=False, request=request)
         for ask in asks:
             self._denials.forget(ask.key)
-        return decision._replace(asks=asks)
+        return decision._replace(asks=Asks.of(asks))
 
     async def reset(self, policy: str, subject: str, caller: str) -> Decision:
         """Fill every bucket of a subject under a policy. Raises errors.NotFound and errors.Unavailable."""
@@ -128,7 +131,7 @@ class Limiter:
         for key in keys:
             self._denials.forget(key)
         ask = self.resolve(policy, subject, 0, caller)
-        return _decision([ask], [Answer(1, ask.limit.capacity, 0, 0)], degraded=False)
+        return Decision(Asks.of([ask]), Answers.of([Answer(1, ask.limit.capacity, 0, 0)]), allowed=True, degraded=False)
 
     async def forget(self, subject: str) -> None:
         """Remove every bucket of a subject, under all policies. Raises errors.Unavailable."""
@@ -139,44 +142,59 @@ class Limiter:
                 self._denials.forget(key)
 
     async def _decide_partly(
-        self, asks: Sequence[Ask], *, all_or_nothing: bool, peek: bool, request: RequestId | None
+        self, asks: Asks, *, all_or_nothing: bool, peek: bool, request: RequestId | None
     ) -> Decision:
         """Decide where some limits need no bucket: they let everything pass, or nothing."""
-        blocked = any(not (ask.limit.counted or ask.limit.unlimited or ask.limit.shadow) for ask in asks)
+        blocked = any(not (limit.counted or limit.unlimited or limit.shadow) for limit, _, _ in asks.runs)
         counted = [ask for ask in asks if ask.limit.counted]
-        answers: dict[int, Answer] = {}
+        known: Iterable[Answer] = ()
         if counted:
             refused = all_or_nothing and blocked
-            part = await self._buckets.ask(
+            reply = await self._buckets.ask(
                 counted, all_or_nothing=all_or_nothing, peek=peek or refused, request=request
             )
-            places = [place for place, ask in enumerate(asks) if ask.limit.counted]
-            answers = dict(zip(places, part.answers, strict=True))
-        uncounted = [PASSES if ask.limit.unlimited or ask.cost <= 0 else BLOCKED for ask in asks]
-        merged = [answers.get(place, uncounted[place]) for place in range(len(asks))]
-        self._metrics.decided(asks, merged)
-        return _decision(asks, merged, degraded=False)
+            known = self._noted(reply)
+        each = iter(known)
+        answers = Answers.of(next(each) if ask.limit.counted else _without_a_bucket(ask) for ask in asks)
+        return self._decided(asks, answers)
 
-    async def _decide_one(self, ask: Ask) -> Decision:
+    async def _answer(self, ask: Ask) -> Answer:
         """Charge one bucket: from what is remembered of it, or in Redis."""
+        if not ask.limit.counted:
+            answer = _without_a_bucket(ask)
+            self._metrics.decided_one(ask, answer)
+            return answer
         known = self._denials.known(ask)
         if known is not None:
             self._metrics.decided_one(ask, known, LOCAL_SUFFIX)
-            return Decision((ask,), (known,), ask.limit.shadow, degraded=False)
+            return known
         epoch = self._denials.epoch
-        answers = await self._buckets.ask_one(ask)
-        answer = answers.answers[0]
+        answer, as_of, malformed = await self._buckets.ask_one(ask)
         self._metrics.decided_one(ask, answer)
-        if answers.malformed:
-            self._metrics.malformed(answers.malformed)
+        if malformed:
+            self._metrics.malformed(malformed)
         if not answer.allowed:
-            self._denials.note(ask, answer, answers.as_of, epoch)
-        return Decision((ask,), answers.answers, bool(answer.allowed) or ask.limit.shadow, degraded=False)
+            self._denials.note(ask, answer, as_of, epoch)
+        return answer
 
-    def _note(self, asks: Sequence[Ask], answers: Answers) -> None:
-        self._metrics.decided(asks, answers.answers)
-        if answers.malformed:
-            self._metrics.malformed(answers.malformed)
+    def _without_redis(
+        self, error: Exception, asks: Sequence[Ask], *, all_or_nothing: bool = False, peek: bool = False
+    ) -> Answers:
+        if isinstance(error, ScriptFailed):
+            log.warning("rate_limit_script_failed", error=str(error))
+            self._metrics.failed()
+        answers = Answers.of(self._local.ask(asks, all_or_nothing=all_or_nothing, peek=peek))
+        self._metrics.decided(Asks.of(asks), answers, DEGRADED_SUFFIX)
+        return answers
+
+    def _decided(self, asks: Asks, answers: Answers) -> Decision:
+        self._metrics.decided(asks, answers)
+        return _decision(asks, answers, degraded=False)
+
+    def _noted(self, reply: Reply) -> Answers:
+        if reply.malformed:
+            self._metrics.malformed(reply.malformed)
+        return reply.answers
 
     def _refusal(self, ask: Ask, answer: Answer, subject: str) -> errors.RateLimited:
         wait = answer.retry / MICROSECONDS
@@ -190,8 +208,12 @@ class Limiter:
         )
 
 
-def _decision(asks: Sequence[Ask], answers: Sequence[Answer], *, degraded: bool) -> Decision:
-    allowed = all(map(ALLOWED, answers)) or all(
+def _without_a_bucket(ask: Ask) -> Answer:
+    return PASSES if ask.limit.unlimited or ask.cost <= 0 else BLOCKED
+
+
+def _decision(asks: Asks, answers: Answers, *, degraded: bool) -> Decision:
+    allowed = answers.all_pass or all(
         answer.allowed or ask.limit.shadow for ask, answer in zip(asks, answers, strict=True)
     )
     return Decision(asks, answers, allowed, degraded)

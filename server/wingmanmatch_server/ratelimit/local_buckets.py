@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from wingmanmatch_server.ratelimit.batch import Answer, Ask
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Limit, Outage
-from wingmanmatch_server.ratelimit.token_bucket import Answer, Ask
 
 SIZE = 50_000
 RETRY = MICROSECONDS  # when a caller may try again where nothing passes

@@ -1,11 +1,9 @@
 """Decisions as Prometheus sees them. Labels are names of policies and outcomes, never of whoever is limited."""
 
-from collections.abc import Sequence
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from wingmanmatch_server.ratelimit.batch import Answer, Answers, Ask, Asks
 from wingmanmatch_server.ratelimit.policies import Limit
-from wingmanmatch_server.ratelimit.token_bucket import Answer, Ask
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -58,25 +56,36 @@ class RateLimitMetrics:
         self._policies.info({"version": version})
         self._file_usable.set(file_usable)
 
-    def decided(self, asks: Sequence[Ask], answers: Sequence[Answer], suffix: str = "") -> None:
+    def decided(self, asks: Asks, answers: Answers, suffix: str = "") -> None:
         """Note the answers to some asks; `suffix` says what else than Redis gave them."""
-        tally: dict[tuple[Limit, bool, bool], int] = {}
-        for (_, limit, _), (allowed, remaining, _, _) in zip(asks, answers, strict=True):
-            kind = limit, allowed == 1, remaining <= limit.near
-            tally[kind] = tally.get(kind, 0) + 1
-        for kind, count in tally.items():
-            self._count(*kind, suffix, count)
+        tally: dict[Limit, tuple[int, int, int]] = {}
+        start = 0
+        for limit, _, count in asks.runs:
+            waits, left = answers.retry[start : start + count], answers.remaining[start : start + count]
+            passed, near = waits.count(0), 0
+            if min(left) <= limit.near:
+                near = sum(not wait and remaining <= limit.near for wait, remaining in zip(waits, left, strict=True))
+            before = tally.get(limit, (0, 0, 0))
+            tally[limit] = before[0] + passed, before[1] + count - passed, before[2] + near
+            start += count
+        for limit, (passed, denied, near) in tally.items():
+            self._count(limit, passed, denied, near, suffix)
 
     def decided_one(self, ask: Ask, answer: Answer, suffix: str = "") -> None:
         """Note the answer to one ask."""
-        self._count(ask.limit, answer.allowed == 1, answer.remaining <= ask.limit.near, suffix, 1)
+        passed = answer.allowed
+        self._count(ask.limit, passed, 1 - passed, passed and answer.remaining <= ask.limit.near, suffix)
 
-    def _count(self, limit: Limit, allowed: bool, near: bool, suffix: str, count: int) -> None:  # noqa: FBT001
-        outcome = ALLOWED if allowed else SHADOW_DENIED if limit.shadow else DENIED
-        child = self._children.get((limit.policy, outcome + suffix))
+    def _count(self, limit: Limit, passed: int, denied: int, near: int, suffix: str) -> None:
+        if passed:
+            self._child(limit.policy, ALLOWED + suffix).inc(passed)
+        if denied:
+            self._child(limit.policy, (SHADOW_DENIED if limit.shadow else DENIED) + suffix).inc(denied)
+        if near:
+            self._near.labels(limit.policy).inc(near)
+
+    def _child(self, policy: str, outcome: str) -> Counter:
+        child = self._children.get((policy, outcome))
         if child is None:
-            child = self._decisions.labels(limit.policy, outcome + suffix)
-            self._children[limit.policy, outcome + suffix] = child
-        child.inc(count)
-        if near and allowed:
-            self._near.labels(limit.policy).inc(count)
+            child = self._children[policy, outcome] = self._decisions.labels(policy, outcome)
+        return child

@@ -1,6 +1,6 @@
 """What each rate limit policy allows. Policies are data; nothing here changes once it is made."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -26,8 +26,9 @@ class Limit:
     """One kind of bucket. `interval` is the microseconds in which a token flows in.
 
     A capacity of 0 lets nothing pass and an interval of 0 everything; neither is `counted` in a bucket. `bucket` tells
-    the limit apart from the policy's others, and has no colon; `argument` and a cost are what the script is told,
-    `single` for a cost of 1; a bucket with `near` tokens or less is nearly empty.
+    the limit apart from the policy's others, and has no colon; a bucket takes `full` microseconds to fill; `argument`,
+    a cost and a count are what the script is told, `single` for one bucket at a cost of 1; a bucket with `near` tokens
+    or less is nearly empty.
     """
 
     policy: str
@@ -41,14 +42,16 @@ class Limit:
     suffix: str = field(init=False)  # of its keys
     counted: bool = field(init=False)
     near: int = field(init=False)
+    full: int = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bucket", self.bucket or self.policy)
         object.__setattr__(self, "counted", self.capacity > 0 and self.interval > 0)
         object.__setattr__(self, "near", self.capacity // 5)
+        object.__setattr__(self, "full", self.capacity * self.interval)
         object.__setattr__(self, "argument", f"{self.interval}:{self.capacity}:{int(not self.shadow)}:")
         object.__setattr__(self, "suffix", "}:" + self.bucket)
-        object.__setattr__(self, "single", f"{self.argument}1")
+        object.__setattr__(self, "single", f"{self.argument}1:1")
 
     @property
     def unlimited(self) -> bool:
@@ -60,6 +63,13 @@ class Limit:
         if "}" in subject or "%" in subject:
             subject = subject.replace("%", "%25").replace("}", "%7D")
         return "rl:{" + subject + self.suffix
+
+    def keys_of(self, subjects: Sequence[str]) -> list[str]:
+        """Return the key of each subject's bucket."""
+        all_of_them, suffix = "".join(subjects), self.suffix
+        if "}" in all_of_them or "%" in all_of_them:
+            return [self.key_of(subject) for subject in subjects]
+        return ["rl:{" + subject + suffix for subject in subjects]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.redis import RedisServer
-from wingmanmatch_server.ratelimit.token_bucket import BUDGET
+from wingmanmatch_server.ratelimit.budget import BUDGET
 from wingmanmatch_server.resilience.breaker import Breaker, State
 
 INTERVAL = 0.25

@@ -9,10 +9,13 @@ from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.interceptors.errors import status_of
+from wingmanmatch_server.ratelimit.batch import Answer, Asks, Run
 from wingmanmatch_server.ratelimit.limiter import Decision, Limiter
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Limit, Outage, Policy
-from wingmanmatch_server.ratelimit.token_bucket import Answer, Ask, RequestId
+from wingmanmatch_server.ratelimit.token_bucket import RequestId
 
+NO_LIMIT = Limit("", 0, 0)
+Descriptors = Sequence[rate_limit_pb2.RateLimitDescriptor]
 STREAM_WINDOW = 256  # checks of one stream that may be under way
 OUTAGES = {
     Outage.LOCAL: rate_limit_pb2.OUTAGE_BEHAVIOR_LOCAL,
@@ -31,13 +34,16 @@ class RateLimitService:
         self, request: rate_limit_service_pb2.CheckRateLimitRequest, call: Call
     ) -> rate_limit_service_pb2.CheckRateLimitResponse:
         """Ask buckets and charge those that allow."""
+        if len(request.descriptors) == 1 and not request.request_id:
+            return await self._check_one(request.descriptors[0], call)
+        asks, subjects = self._asks(request.descriptors, call)
         decision = await self._limiter.decide(
-            self._asks(request.descriptors, call),
+            asks,
             all_or_nothing=request.mode == rate_limit_pb2.CHECK_MODE_ALL,
             request=_request_id(request, call),
         )
         response = rate_limit_service_pb2.CheckRateLimitResponse(allowed=decision.allowed, degraded=decision.degraded)
-        _fill(response.results, request.descriptors, decision)
+        _fill(response.results, subjects, decision)
         return response
 
     async def peek_rate_limit(
@@ -45,10 +51,10 @@ class RateLimitService:
     ) -> rate_limit_service_pb2.PeekRateLimitResponse:
         """Ask buckets and charge nothing."""
         all_or_nothing = request.mode == rate_limit_pb2.CHECK_MODE_ALL
-        asks = self._asks(request.descriptors, call)
+        asks, subjects = self._asks(request.descriptors, call)
         decision = await self._limiter.decide(asks, all_or_nothing=all_or_nothing, peek=True)
         response = rate_limit_service_pb2.PeekRateLimitResponse(allowed=decision.allowed, degraded=decision.degraded)
-        _fill(response.results, request.descriptors, decision)
+        _fill(response.results, subjects, decision)
         return response
 
     async def reset_rate_limit(
@@ -64,9 +70,10 @@ class RateLimitService:
         self, request: rate_limit_service_pb2.RefundRateLimitRequest, call: Call
     ) -> rate_limit_service_pb2.RefundRateLimitResponse:
         """Put tokens back."""
-        decision = await self._limiter.refund(self._asks(request.descriptors, call), _request_id(request, call))
+        asks, subjects = self._asks(request.descriptors, call)
+        decision = await self._limiter.refund(asks, _request_id(request, call))
         response = rate_limit_service_pb2.RefundRateLimitResponse()
-        _fill(response.results, request.descriptors, decision)
+        _fill(response.results, subjects, decision)
         return response
 
     async def list_policies(
@@ -112,19 +119,50 @@ class RateLimitService:
             return rate_limit_service_pb2.StreamCheckRateLimitResponse(error=status_of(error))
         return rate_limit_service_pb2.StreamCheckRateLimitResponse(check=response)
 
-    def _asks(self, descriptors: Sequence[rate_limit_pb2.RateLimitDescriptor], call: Call) -> list[Ask]:
-        asks: list[Ask] = []
-        limits, caller = self._limiter.policies.without_overrides, call.caller.name
+    async def _check_one(
+        self, descriptor: rate_limit_pb2.RateLimitDescriptor, call: Call
+    ) -> rate_limit_service_pb2.CheckRateLimitResponse:
+        """Check one bucket, without what a batch needs."""
+        subject, cost = descriptor.subject, descriptor.cost if descriptor.HasField("cost") else 1
+        ask = self._limiter.resolve(descriptor.policy, subject, cost, call.caller.name)
+        if cost > ask.limit.capacity and ask.limit.counted:
+            raise _too_much(0, ask.limit)
+        answer, degraded = await self._limiter.decide_one(ask)
+        response = rate_limit_service_pb2.CheckRateLimitResponse(degraded=degraded)
+        response.allowed = bool(answer.allowed or ask.limit.shadow)
+        _write(response.results.add(), subject, ask.limit, answer)
+        return response
+
+    def _asks(self, descriptors: Descriptors, call: Call) -> tuple[Asks, list[str]]:
+        """Return what to ask, and the subjects. Neighbours of one limit and one cost are one run."""
+        policies, caller = self._limiter.policies, call.caller.name
+        limits = policies.without_overrides
+        keys: list[str] = []
+        runs: list[Run] = []
+        subjects: list[str] = []
+        limit, cost = NO_LIMIT, 1
         for each in descriptors:
-            name, subject, cost = each.policy, each.subject, each.cost
-            limit = limits.get(name) or self._limiter.policies.policy(name).limit_for(subject, caller)
+            name, subject, asked = each.policy, each.subject, each.cost
+            found = limits.get(name) or policies.policy(name).limit_for(subject, caller)
             # No cost is told apart from a cost of 0 only where it matters: asking costs as much as reading.
-            if cost == 0 and not each.HasField("cost"):
-                cost = 1
-            elif cost > limit.capacity and limit.counted:
-                raise _too_much(len(asks), limit)
-            asks.append(Ask(limit.key_of(subject), limit, cost))
-        return asks
+            if asked == 0 and not each.HasField("cost"):
+                asked = 1
+            if found is not limit or asked != cost:
+                _add_run(limit, cost, subjects, keys, runs)
+                limit, cost = found, asked
+                if cost > limit.capacity and limit.counted:
+                    raise _too_much(len(subjects), limit)
+            subjects.append(subject)
+        _add_run(limit, cost, subjects, keys, runs)
+        return Asks(keys, runs), subjects
+
+
+def _add_run(limit: Limit, cost: int, subjects: list[str], keys: list[str], runs: list[Run]) -> None:
+    """Add those of the subjects that have no key yet."""
+    start = len(keys)
+    if start < len(subjects):
+        keys += limit.keys_of(subjects[start:])
+        runs.append(Run(limit, cost, len(subjects) - start))
 
 
 async def _cancel(reader: "asyncio.Task[None]", window: "asyncio.Queue[asyncio.Task[Any] | None]") -> None:
@@ -156,23 +194,30 @@ def _too_much(place: int, limit: Limit) -> errors.InvalidArgument:
     return errors.InvalidArgument([violation], "COST_EXCEEDS_CAPACITY", metadata=metadata)
 
 
-def _fill(results: Any, descriptors: Sequence[rate_limit_pb2.RateLimitDescriptor], decision: Decision) -> None:
-    """Write one answer for each descriptor.
+def _fill(results: Any, subjects: Sequence[str], decision: Decision) -> None:
+    """Write one answer for each subject."""
+    retry, remaining, reset = decision.answers.retry, decision.answers.remaining, decision.answers.reset
+    start = 0
+    for limit, _, count in decision.asks.runs:
+        end = start + count
+        if any(retry[start:end]):
+            for place in range(start, end):
+                _write(results.add(), subjects[place], limit, decision.answers[place])
+        else:
+            _write_passed(results, limit, subjects[start:end], remaining[start:end], reset[start:end])
+        start = end
 
-    Those of one limit that allow are alike but for a few fields: they are copied from one message, in half the time.
-    """
-    append, like = results.append, {}
-    for descriptor, (_, limit, _), answer in zip(descriptors, decision.asks, decision.answers, strict=True):
-        allowed, remaining, _, reset = answer
-        if allowed != 1:
-            _write(results.add(), descriptor.subject, limit, answer)
-            continue
-        if limit not in like:
-            like[limit] = rate_limit_pb2.RateLimitResult(policy=limit.policy, limit=limit.capacity, allowed=True)
-        result = like[limit]
-        result.subject, result.remaining = descriptor.subject, remaining
-        duration = result.reset_after
-        duration.seconds, rest = divmod(reset, MICROSECONDS)
+
+def _write_passed(
+    results: Any, limit: Limit, subjects: Sequence[str], remaining: Sequence[int], reset: Sequence[int]
+) -> None:
+    """Write answers that are alike but for a few fields: copies of one message take half as long as new ones."""
+    append = results.append
+    result = rate_limit_pb2.RateLimitResult(policy=limit.policy, limit=limit.capacity, allowed=True)
+    duration = result.reset_after
+    for subject, left, full in zip(subjects, remaining, reset, strict=True):
+        result.subject, result.remaining = subject, left
+        duration.seconds, rest = divmod(full, MICROSECONDS)
         duration.nanos = rest * 1000
         append(result)
 

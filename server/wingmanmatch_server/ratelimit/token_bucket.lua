@@ -3,24 +3,25 @@
 --
 -- KEYS   the buckets in the order asked, one perhaps more than once; then, with a fingerprint, the key of the answer
 -- ARGV   'each' or 'all'; 'spend' or 'peek'; the fingerprint of a request that may be repeated, or '';
---        then for each bucket INTERVAL:CAPACITY:ENFORCED:COST, the cost negative to put tokens back
--- Reply  0, or 1 if the fingerprint is not the one remembered; how many keys held no bucket's value;
---        then for each bucket: allowed (0 or 1; 2: the key is of another type), whole tokens left, microseconds until the cost could pass (-1 never),
---        microseconds until the bucket is full
+--        then for each run of buckets that are asked the same INTERVAL:CAPACITY:ENFORCED:COST:COUNT, the cost negative
+--        to put tokens back
+-- Reply  0, or 1 if the fingerprint is not the one remembered; how many keys held no bucket's value; the microseconds
+--        until each bucket is full; then nothing where all costs pass, else the microseconds until each could: 0 where
+--        it passes, -1 where it never can, -2 where the key is of another type
 --
 -- Where tokens are put back, the key is published to rl:forget: whoever remembers a denial of it must ask again.
 -- Numbers reach 2^53 without loss, but Lua writes large ones as 1.8e+15, hence %.0f.
 
 local GRACE = 1000
 local REMEMBERED = 10000
-local BROKEN = -2
+local FIRST_RUN = 4
+local NEVER, BROKEN = -1, -2
 
-local call, ceil, floor, max, min, match = redis.call, math.ceil, math.floor, math.max, math.min, string.match
+local call, ceil, max, min, match, format = redis.call, math.ceil, math.max, math.min, string.match, string.format
 local all, spend, fingerprint = ARGV[1] == 'all', ARGV[2] == 'spend', ARGV[3]
-local count = #ARGV - 3
 
 if fingerprint ~= '' then
-  local answer = call('GET', KEYS[count + 1])
+  local answer = call('GET', KEYS[#KEYS])
   if answer then
     if string.sub(answer, 1, #fingerprint) ~= fingerprint then return {1, 0} end
     return cmsgpack.unpack(string.sub(answer, #fingerprint + 1))
@@ -29,88 +30,73 @@ end
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local asked, before, debts, changed = {}, {}, {}, {}
-local malformed, refused = 0, false
-
--- Many buckets are asked the same, so that most of it is worked out once.
-local function ask_of(text)
-  local ask = asked[text]
-  if not ask then
-    local interval, capacity, enforced, cost = match(text, '^(%d+):(%d+):(%d):(-?%d+)$')
-    ask = {interval = tonumber(interval), capacity = tonumber(capacity), enforced = enforced == '1', cost = tonumber(cost)}
-    ask.full = ask.interval * ask.capacity
-    ask.charge = ask.interval * ask.cost
-    asked[text] = ask
-  end
-  return ask
-end
+local before, debts, intervals = {}, {}, {}
+local malformed = 0
 
 -- What was used stays used when a limit changes. A debt beyond an empty bucket is a clock that was set back.
-local function stored_debt(key, ask)
+-- Returns false for a key of another type.
+local function stored_debt(key, interval, full)
   local value = redis.pcall('GET', key)
   if not value then return 0 end
-  if type(value) == 'table' then return nil end
-  local full_at, interval = match(value, '^(%d+):([1-9]%d*)$')
+  if type(value) == 'table' then return false end
+  local full_at, written = match(value, '^(%d+):([1-9]%d*)$')
   if not full_at then
     malformed = malformed + 1
     return 0
   end
-  local debt, written = full_at - now, tonumber(interval)
-  if written ~= ask.interval then debt = ceil(debt * ask.interval / written) end
-  return min(max(debt, 0), ask.full)
+  local debt = full_at - now
+  written = tonumber(written)
+  if written ~= interval then debt = ceil(debt * interval / written) end
+  return min(max(debt, 0), full)
 end
 
-local waits, left = {}, {}
-for i = 1, count do
-  local key, ask = KEYS[i], ask_of(ARGV[3 + i])
-  if not debts[key] then
-    debts[key] = stored_debt(key, ask)
-    before[key] = debts[key]
-  end
-  if not debts[key] then
-    refused, waits[i], left[i], before[key] = true, BROKEN, 0, 0
-  else
-    local after, wait = max(debts[key] + ask.charge, 0), 0
-    if ask.cost > ask.capacity then
-      wait = -1
-    elseif ask.cost > 0 and after > ask.full then
-      wait = after - ask.full
+local waits, after_each, refused, waiting, last = {}, {}, false, false, 0
+for run = FIRST_RUN, #ARGV do
+  local interval, capacity, enforced, cost, count = match(ARGV[run], '^(%d+):(%d+):(%d):(-?%d+):(%d+)$')
+  interval, capacity, cost, count = tonumber(interval), tonumber(capacity), tonumber(cost), tonumber(count)
+  local full, charge = interval * capacity, interval * cost
+  for i = last + 1, last + count do
+    local key, wait = KEYS[i], 0
+    local debt = debts[key]
+    if debt == nil then
+      debt = stored_debt(key, interval, full)
+      before[key] = debt or 0
+    end
+    if not debt then
+      wait = BROKEN
+    elseif cost > capacity then
+      wait = NEVER
+    elseif cost > 0 and debt + charge > full then
+      wait = debt + charge - full
     end
     if wait == 0 then
-      debts[key] = after
-      if ask.cost ~= 0 then changed[key] = ask end
-    elseif ask.enforced then
-      refused = true
+      debt = max(debt + charge, 0)
+      if cost ~= 0 then intervals[key] = interval end
+    else
+      waiting = true
+      refused = refused or enforced == '1' or wait == BROKEN
     end
-    waits[i], left[i] = wait, debts[key]
+    debts[key], waits[i], after_each[i] = debt, wait, debt or 0
   end
+  last = last + count
 end
 
-local charge = spend and not (all and refused)
-if charge then
-  for key, ask in pairs(changed) do
+if spend and not (all and refused) then
+  for key, interval in pairs(intervals) do
     local debt = debts[key]
     if debt > 0 then
-      local value = string.format('%.0f:%.0f', now + debt, ask.interval)
-      call('SET', key, value, 'PX', ceil(debt / 1000) + GRACE)
+      call('SET', key, format('%.0f:%.0f', now + debt, interval), 'PX', ceil(debt / 1000) + GRACE)
     elseif before[key] > 0 then
       call('DEL', key)
     end
     if debt < before[key] then call('PUBLISH', 'rl:forget', key) end
   end
+else
+  for i = 1, last do after_each[i] = before[KEYS[i]] end
 end
 
-local reply = {0, malformed}
-for i = 1, count do
-  local ask, wait, n = ask_of(ARGV[3 + i]), waits[i], 4 * i - 2
-  local debt = charge and left[i] or before[KEYS[i]]
-  reply[n + 1] = wait == 0 and 1 or wait == BROKEN and 2 or 0
-  reply[n + 2] = max(floor((ask.full - debt) / ask.interval), 0)
-  reply[n + 3] = wait
-  reply[n + 4] = debt
-end
-
+local reply = {0, malformed, after_each, waiting and waits or {}}
 if fingerprint ~= '' then
-  call('SET', KEYS[count + 1], fingerprint .. cmsgpack.pack(reply), 'PX', REMEMBERED)
+  call('SET', KEYS[#KEYS], fingerprint .. cmsgpack.pack(reply), 'PX', REMEMBERED)
 end
 return reply

@@ -11,7 +11,8 @@ from support.limiters import OpenLimiter, open_limiter, until
 from support.redis_proxy import proxying
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.ratelimit.token_bucket import BUDGET, RequestId
+from wingmanmatch_server.ratelimit.budget import BUDGET
+from wingmanmatch_server.ratelimit.token_bucket import RequestId
 
 POLICIES = """
 [policies.tried]

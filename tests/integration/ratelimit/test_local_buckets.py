@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from support.buckets import POLICIES, START, Bench, open_bench
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
+from wingmanmatch_server.ratelimit.batch import Ask
 from wingmanmatch_server.ratelimit.local_buckets import LocalBuckets
-from wingmanmatch_server.ratelimit.token_bucket import Ask
 
 ASKS = st.lists(st.tuples(st.sampled_from(("auth_endpoint", "email_send")), st.integers(0, 5)), min_size=1, max_size=4)
 STEPS = st.lists(st.tuples(st.integers(0, 60), ASKS, st.booleans(), st.booleans()), min_size=1, max_size=12)

@@ -7,8 +7,9 @@ import pytest
 
 from support.buckets import POLICIES, START, Bench
 from wingmanmatch_server.drivers.redis import ScriptFailed
+from wingmanmatch_server.ratelimit.batch import Answer
 from wingmanmatch_server.ratelimit.policies import Limit, make_limit
-from wingmanmatch_server.ratelimit.token_bucket import Answer, TokenBuckets
+from wingmanmatch_server.ratelimit.token_bucket import TokenBuckets
 
 SECOND = 1_000_000
 PUBLIC, AUTH, EMAIL = POLICIES["public_api"], POLICIES["auth_endpoint"], POLICIES["email_send"]

@@ -9,7 +9,7 @@ import pytest
 from support.databases import fresh_database
 from support.limiters import Served, serving_limits
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.ratelimit import token_bucket
+from wingmanmatch_server.ratelimit import budget
 
 LIMITS = """
 [policies.returning]
@@ -32,7 +32,7 @@ async def served(dsn: str, engines: EmbeddedEngines, data_dir: Path) -> AsyncIte
     file.write_text(LIMITS)
     with pytest.MonkeyPatch.context() as patch:
         # A busy machine is no outage: with Redis there, decisions are to be Redis's, however many are asked at once.
-        patch.setattr(token_bucket, "BUDGET", 5.0)
+        patch.setattr(budget, "BUDGET", 5.0)
         async with serving_limits(dsn, engines.redis_url, data_dir, rate_limits_file=file) as served:
             yield served
 

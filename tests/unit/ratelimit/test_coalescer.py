@@ -75,6 +75,20 @@ async def test_batches_are_bounded_by_weight() -> None:
     assert sender.batches == [[LARGEST_BATCH - 1, 1], [5, 2 * LARGEST_BATCH], [7]]
 
 
+async def test_a_full_batch_waits_for_nobody() -> None:
+    """Where others are usual, a batch that is full already goes at once all the same."""
+    sender = Sender()
+    coalescer = Coalescer(sender, weigh=lambda item: item)
+    await asyncio.gather(*(coalescer.submit(1) for _ in range(100)))
+    sender.batches.clear()
+    waiting, turns = coalescer.submit(LARGEST_BATCH), 0
+    while not sender.batches:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns <= 3
+    assert await waiting == 2 * LARGEST_BATCH
+
+
 async def test_errors_reach_their_own_caller() -> None:
     """An item that fails fails alone."""
     coalescer = Coalescer(Sender())

@@ -2,9 +2,9 @@
 
 import pytest
 
+from wingmanmatch_server.ratelimit.batch import Answer, Ask
 from wingmanmatch_server.ratelimit.denials import Denials
 from wingmanmatch_server.ratelimit.policies import make_limit
-from wingmanmatch_server.ratelimit.token_bucket import Answer, Ask
 
 LIMIT = make_limit("test", 10, 1.0)
 EMPTY = Answer(0, 0, 1_000_000, 10_000_000)
