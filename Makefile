@@ -40,6 +40,7 @@ gen: .venv/.dev ## Generate generated/ and the client's faces from protos/, docs
 	$(BIN)/python docs/generate_configuration.py
 
 bench: .venv/.dev ## Run the benchmarks, each beside its limit
+	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/edge.py
 	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/rate_limit.py

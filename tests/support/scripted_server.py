@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from wingmanmatch_client.rpc import Rpc
+from wingmanmatch_server.system.health import Health
 
 Trailers = tuple[tuple[str, str | bytes], ...]
 
@@ -49,10 +50,11 @@ class Script:
 
 
 class ScriptedServer:
-    """Where it listens, and its scripts."""
+    """Where it listens, its health, and its scripts."""
 
     def __init__(self) -> None:
         self.target = ""
+        self.health = Health(["readiness"])
         self._scripts: dict[str, tuple[Script, Callable[[bytes], Any], bool]] = {}
 
     def script(self, rpc: Rpc[Any, Any], *answers: Answer) -> Script:
@@ -118,10 +120,11 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
             return scripted.handler(details)
 
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    server.add_generic_rpc_handlers((Handlers(),))
+    server.add_generic_rpc_handlers((Handlers(), scripted.health.handler()))
     scripted.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
         yield scripted
     finally:
+        scripted.health.drain()
         await server.stop(0)

@@ -47,8 +47,8 @@ async def find(client: Client, user_id: str) -> matching_pb2.Match | None:
 async def main() -> None:
     """Play it."""
     async with connect(TARGET, api_key=API_KEY) as client:
-        ada = await join(client, "Ada", 48.20, 16.37)
-        ben = await join(client, "Ben", 48.21, 16.37)
+        ada = await join(client, "Ada", 40.71, -74.01)
+        ben = await join(client, "Ben", 40.72, -74.01)
         async for candidate in client.matching.iter_candidates(user_id=ada, radius_miles=10):
             print(f"could invite {candidate.first_name}")
         match = await find(client, ada)

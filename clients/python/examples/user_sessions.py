@@ -34,8 +34,8 @@ def main() -> None:
         user_id = str(uuid.uuid4())
         opened = client.session.create_session(user_id=user_id, data={"theme": "dark"}, ttl=timedelta(hours=1))
         put_into_basket(client, opened.token, "umbrella")
-        session = client.session.get_session(token=opened.token, touch=True).session
-        print(MessageToDict(session.data))
+        data = MessageToDict(client.session.get_session(token=opened.token, touch=True).session.data)
+        print(f"{data['theme']}, with {', '.join(data['basket'])} in the basket")
         print(f"{len(list(client.session.iter_sessions(user_id=user_id)))} session")
         client.session.delete_user_sessions(user_id=user_id)
         try:

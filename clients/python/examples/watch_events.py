@@ -19,15 +19,15 @@ async def follow(user_id: str, token_file: Path) -> None:
     """Print each event once, and keep the position after it in a file."""
     token = token_file.read_text("utf-8") if token_file.exists() else ""
     async with connect(TARGET, api_key=API_KEY) as client:
-        # A heartbeat has no event; the first one comes as soon as the stream is open.
+        # A heartbeat has no event; the first one comes as soon as the stream is open, and says where it begins.
         async for message in client.matching.watch_matches(user_id=user_id, resume_token=token, heartbeats=True):
             if message.HasField("event"):
-                event = message.event
-                print(matching_pb2.MatchEventKind.Name(event.kind), event.match.id, flush=True)
-            elif not token:
+                print(matching_pb2.MatchEventKind.Name(message.event.kind), message.event.match.id, flush=True)
+            # After the event is dealt with: a program that is killed in between sees it once more, and misses none.
+            token_file.write_text(message.resume_token, "utf-8")
+            if not token:
                 print("watching", flush=True)
             token = message.resume_token
-            token_file.write_text(token, "utf-8")
 
 
 async def main() -> None:
