@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from support.people import People, in_hours
@@ -440,6 +441,16 @@ async def test_reputation_decides_between_equally_near_people(two: Pair) -> None
     page = await two.people.store.list_candidates(me, radius_miles=1)
     seen = [(candidate["user_id"], candidate["reputation"]) for candidate in page["candidates"]]
     assert seen == [*((each, 1) for each in sorted((ann, ben))), (cid, 0), (dora, -1)]
+
+
+@pytest.mark.parametrize(
+    "change", ["state = 'COMPLETED'", "state = 'MISSED'", "requester_answer = 'MISSING', requester_answer_time = now()"]
+)
+async def test_state_and_answers_cannot_contradict(two: Pair, change: str) -> None:
+    """Whoever writes past the functions is stopped by the table."""
+    meetup = await two.schedule()
+    with pytest.raises(asyncpg.CheckViolationError):
+        await two.people.sql.execute(f"update meetups set {change} where id = $1", uuid.UUID(meetup["id"]))
 
 
 async def test_next_meetup(two: Pair) -> None:
