@@ -108,7 +108,11 @@ begin
         locale = case n.locale when old.locale then new.locale else n.locale end,
         payload = case n.payload ->> 'time_zone'
             when old.time_zone then n.payload || jsonb_build_object('time_zone', new.time_zone) else n.payload end
-    where n.user_id = new.id and n.state = 'PENDING' and n.rendered is null;
+    where n.id in (
+        -- What is locked is being sent or dropped. As nothing here waits, nobody waits in a circle.
+        select w.id from public.notifications w
+        where w.user_id = new.id and w.state = 'PENDING' and w.rendered is null
+        for update skip locked);
     return null;
 end
 $$;
@@ -118,8 +122,10 @@ comment on function public.readdress_notifications is
 
 create index notifications_waiting_of_user on public.notifications (user_id) where state = 'PENDING';
 
-create trigger readdress_notifications
+-- Deferred, so that it comes after every lock that the transaction waits for.
+create constraint trigger readdress_notifications
     after update of email, first_name, locale, time_zone on public.user_profiles
+    deferrable initially deferred
     for each row
     when ((old.email, old.first_name, old.locale, old.time_zone)
         is distinct from (new.email, new.first_name, new.locale, new.time_zone))

@@ -173,3 +173,12 @@ async def open_people(dsn: str, *, connections: int = 8, max_daily_matches: int 
             yield People(store, sql, random.Random(7))
         finally:
             await sql.close()
+
+
+async def emptied(people: People) -> People:
+    """Remove everybody and everything about them."""
+    await people.sql.execute(
+        "truncate user_profiles, request_keys, erasures, notifications, notification_preferences, delivery_events"
+        " cascade"
+    )
+    return People(people.store, people.sql, random.Random(7))

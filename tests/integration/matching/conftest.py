@@ -1,12 +1,11 @@
 """People on a database that the tests of a module share."""
 
-import random
 from collections.abc import AsyncIterator
 
 import pytest
 
 from support.databases import fresh_database
-from support.people import People, open_people
+from support.people import People, emptied, open_people
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +32,3 @@ async def people(shared: People) -> People:
 async def crowd(shared_crowd: People) -> People:
     """Nobody yet, and room for very many callers at once."""
     return await emptied(shared_crowd)
-
-
-async def emptied(people: People) -> People:
-    """Remove everybody and everything about them."""
-    await people.sql.execute(
-        "truncate user_profiles, request_keys, erasures, notifications, notification_preferences, delivery_events"
-        " cascade"
-    )
-    return People(people.store, people.sql, random.Random(7))

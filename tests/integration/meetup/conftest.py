@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from support.databases import fresh_database, open_database
-from support.people import People, open_people
+from support.people import People, emptied, open_people
 from wingmanmatch_server.matching.store import MatchingStore
 
 
@@ -23,15 +23,13 @@ async def people(admin_dsn: str, transport: str) -> AsyncIterator[People]:
 
 
 @pytest.fixture(scope="module")
-async def crowd(admin_dsn: str) -> AsyncIterator[People]:
+async def shared_crowd(admin_dsn: str) -> AsyncIterator[People]:
     """The same for very many callers at once."""
     async with fresh_database(admin_dsn) as dsn, open_people(dsn, connections=40, max_daily_matches=100) as people:
         yield people
 
 
 @pytest.fixture
-async def pair(people: People) -> tuple[str, str]:
-    """Somebody, and somebody else who accepted their invitation; both are new."""
-    first, second = await people.join_many(2)
-    await people.match(first, second)
-    return first, second
+async def crowd(shared_crowd: People) -> People:
+    """Nobody yet, and room for very many callers at once."""
+    return await emptied(shared_crowd)
