@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import redis.asyncio as redis
+
 
 def program() -> Path:
     """Return the server's program."""
@@ -61,6 +63,12 @@ class OwnValkey:
         assert self._process
         self._process.kill()
         self._process.wait()
+
+    async def flush(self) -> None:
+        """Forget all data and all scripts."""
+        async with redis.from_url(self.url) as client:
+            await client.flushall()
+            await client.script_flush()
 
     def _answers(self) -> bool:
         try:
