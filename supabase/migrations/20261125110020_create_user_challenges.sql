@@ -107,23 +107,6 @@ $$;
 comment on function public.require_user_challenge is
     'Returns the attempt to the person whose it is. Raises WM404 USER_CHALLENGE_NOT_FOUND, to a stranger too.';
 
-create function public.require_offered_challenge(p_challenge_id uuid)
-    returns void
-    language plpgsql
-    stable
-    set search_path = ''
-as $$
-begin
-    if not exists (select from public.approach_challenges c where c.id = p_challenge_id and not c.retired) then
-        perform public.raise_error('WM404', 'CHALLENGE_NOT_FOUND', 'no such challenge is in the catalogue',
-            jsonb_build_object('challenge_id', p_challenge_id));
-    end if;
-end
-$$;
-
-comment on function public.require_offered_challenge is
-    'Raises WM404 CHALLENGE_NOT_FOUND unless the challenge is in the catalogue.';
-
 create function public.require_not_under_way(p_user_id uuid, p_challenge_id uuid)
     returns void
     language plpgsql
@@ -164,7 +147,7 @@ begin
         return answer;
     end if;
     perform public.hold_person(p_user_id);
-    perform public.require_offered_challenge(p_challenge_id);
+    perform public.require_challenge(p_challenge_id);
     perform public.require_not_under_way(p_user_id, p_challenge_id);
     insert into public.user_challenges (user_id, challenge_id, expire_time)
     values (p_user_id, p_challenge_id, now() + p_duration_days * interval '24 hours')
@@ -293,13 +276,13 @@ comment on function public.export_user_challenges is 'Returns the challenges tha
 
 revoke execute on function
     public.user_challenge_state, public.user_challenge_json, public.total_points, public.hold_person,
-    public.require_user_challenge, public.require_offered_challenge, public.require_not_under_way,
+    public.require_user_challenge, public.require_not_under_way,
     public.start_challenge, public.submit_challenge, public.list_user_challenges,
     public.require_time_of_user_challenge, public.export_user_challenges
     from public, anon, authenticated;
 grant execute on function
     public.user_challenge_state, public.user_challenge_json, public.total_points, public.hold_person,
-    public.require_user_challenge, public.require_offered_challenge, public.require_not_under_way,
+    public.require_user_challenge, public.require_not_under_way,
     public.start_challenge, public.submit_challenge, public.list_user_challenges,
     public.require_time_of_user_challenge, public.export_user_challenges
     to service_role;

@@ -115,8 +115,7 @@ begin
     perform public.lock_people(array[p_user_id]);
     shared := public.require_match(p_match_id, p_user_id);
     if shared.state <> 'ACCEPTED' then
-        perform public.raise_error('WM409', 'MATCH_NOT_ACCEPTED', 'only an accepted match can be shared',
-            jsonb_build_object('match_id', shared.id, 'state', public.state_now(shared)));
+        perform public.raise_match_not_accepted(shared);
     end if;
     insert into public.share_links (user_id, match_id, expire_time)
     values (p_user_id, shared.id, public.expire_time_of_share_link(p_ttl_seconds))

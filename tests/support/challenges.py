@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,8 +12,14 @@ import asyncpg
 
 from support.databases import fresh_database, open_database
 from support.people import VIENNA, People
+from wingmanmatch_server.bootstrap.challenge import COPIES_TTL
+from wingmanmatch_server.bootstrap.status import REDIS_LIMITS
+from wingmanmatch_server.challenge.catalogue import Catalogue
+from wingmanmatch_server.challenge.copies import PATIENCE, RedisCopies
 from wingmanmatch_server.challenge.store import ChallengeStore
+from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.resilience.breaker import Breaker
 
 Json = dict[str, Any]
 DURATION_DAYS = 7
@@ -36,6 +43,14 @@ class Challenges:
         challenge = (await self.catalogue())[place]
         attempt: Json = (await self.store.start(user_id, challenge["id"]))["user_challenge"]
         return attempt
+
+    async def add(self, title: str) -> None:
+        """Add a challenge to the catalogue."""
+        await self.sql.execute(
+            """insert into approach_challenges (title, description, difficulty, points)
+            values ($1, 'Try it.', 'BEGINNER', 1)""",
+            title,
+        )
 
     async def let_pass(self, span: timedelta) -> None:
         """Make all attempts and links so much older."""
@@ -94,3 +109,21 @@ class HeldSource:
         self.answered.set()
         await gate.wait()
         return answer
+
+
+class Replica:
+    """One process's catalogue, and where its reads found it. `now` is its breaker's time, in seconds."""
+
+    def __init__(
+        self, challenges: Challenges, redis: RedisServer, *, ttl: timedelta = COPIES_TTL, patience: float = PATIENCE
+    ) -> None:
+        self.now = 0.0
+        self.places: list[str] = []
+        self.source = HeldSource(challenges.store)
+        self.breaker = Breaker("redis", REDIS_LIMITS, lambda: self.now)
+        copies = RedisCopies(redis, self.breaker, ttl=ttl, patience=patience)
+        self.catalogue = Catalogue(self.source, copies, time.monotonic, self.places.append)
+
+    async def titles(self) -> set[str]:
+        """Return the titles in the catalogue."""
+        return {each["title"] for each in await self.catalogue.challenges()}

@@ -1,37 +1,17 @@
 """The catalogue in Redis: read once for many, gone after ten minutes, and never older than the last change heard of."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
-from support.challenges import Challenges, HeldSource
+from support.challenges import Challenges, Replica
 from wingmanmatch_server import errors
-from wingmanmatch_server.bootstrap.challenge import COPIES_TTL
-from wingmanmatch_server.challenge.catalogue import Catalogue
-from wingmanmatch_server.challenge.copies import RedisCopies
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
-from wingmanmatch_server.resilience.breaker import Breaker, Limits
 
 CALLERS = 200
-
-
-class Replica:
-    """One process's catalogue, and where its reads found it."""
-
-    def __init__(self, challenges: Challenges, redis: RedisServer, ttl: timedelta = COPIES_TTL) -> None:
-        self.source = HeldSource(challenges.store)
-        self.places: list[str] = []
-        breaker = Breaker("redis", Limits(3, 30.0), time.monotonic)
-        copies = RedisCopies(redis, breaker, ttl=ttl)
-        self.catalogue = Catalogue(self.source, copies, time.monotonic, self.places.append)
-
-    async def titles(self) -> set[str]:
-        """Return the titles in the catalogue."""
-        return {each["title"] for each in await self.catalogue.challenges()}
 
 
 @pytest.fixture
@@ -46,15 +26,6 @@ async def redis(engines: EmbeddedEngines) -> AsyncIterator[RedisServer]:
 def replica(challenges: Challenges, redis: RedisServer) -> Replica:
     """A process."""
     return Replica(challenges, redis)
-
-
-async def add(challenges: Challenges, title: str) -> None:
-    """Add a challenge to the catalogue."""
-    await challenges.sql.execute(
-        """insert into approach_challenges (title, description, difficulty, points)
-        values ($1, 'Try it.', 'BEGINNER', 1)""",
-        title,
-    )
 
 
 async def test_many_at_once_read_once(replica: Replica) -> None:
@@ -99,7 +70,7 @@ async def test_replicas_share_the_copy(challenges: Challenges, redis: RedisServe
 async def test_change_is_seen_by_whoever_hears_of_it(challenges: Challenges, replica: Replica) -> None:
     """After a change nobody who asks gets the old catalogue, though its copy still lies in Redis."""
     await replica.titles()
-    await add(challenges, "Heard of")
+    await challenges.add("Heard of")
     assert "Heard of" not in await replica.titles()
     replica.catalogue.changed()
     assert "Heard of" in await replica.titles()
@@ -114,7 +85,7 @@ async def test_slow_reader_leaves_nothing_old_behind(challenges: Challenges, rep
     release = replica.source.hold()
     slow = asyncio.create_task(replica.titles())
     await replica.source.answered.wait()
-    await add(challenges, "Came between")
+    await challenges.add("Came between")
     replica.catalogue.changed()
     replica.source.let_through()
     assert "Came between" in await replica.titles()
@@ -131,7 +102,7 @@ async def test_check_notices_a_change(challenges: Challenges, replica: Replica) 
     await replica.catalogue.check()
     await replica.titles()
     assert (replica.source.reads, replica.source.checks) == (1, 1)
-    await add(challenges, "Noticed")
+    await challenges.add("Noticed")
     await replica.catalogue.check()
     assert "Noticed" in await replica.titles()
 
