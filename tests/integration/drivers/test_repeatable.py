@@ -34,7 +34,11 @@ async def test_request_ids_are_remembered(fresh_database_dsn: str) -> None:
     taking = [row for row in await _functions(fresh_database_dsn) if REQUEST_ID in (row["parameters"] or ())]
     taking = [row for row in taking if row["name"] not in {"recall_answer", "remember_answer"}]
     assert len(taking) > 3
-    looking = {"delete_profile": "e.request_digest = digest"}
+    looking = {
+        "delete_profile": "e.request_digest = digest",
+        "confirm_meetup": "return public.answer_meetup('confirm_meetup'",
+        "report_no_show": "return public.answer_meetup('report_no_show'",
+    }
     assert [row["name"] for row in taking if looking.get(row["name"], "recall_answer") not in row["text"]] == []
 
 

@@ -9,6 +9,9 @@ import pytest
 from support.people import VIENNA, People, new_profile
 from wingmanmatch_server import errors
 
+# Times in a mail are told in the zone of whom it goes to.
+ZONE = {"time_zone": "Europe/Vienna"}
+
 
 async def mails(people: People) -> list[dict[str, Any]]:
     """Return every mail, oldest first."""
@@ -30,7 +33,7 @@ async def test_invitation_goes_to_the_invited_person(people: People, pair: tuple
     (mail,) = await mails(people)
     assert (mail["kind"], mail["state"], mail["user_id"]) == ("MATCH_INVITATION", "PENDING", ben)
     assert (mail["match_id"], mail["recipient_email"]) == (match["id"], "ben@example.org")
-    assert mail["payload"] == {"inviter_name": "Ann", "venue_suggestion": "Prater", "message": "Hi!"}
+    assert mail["payload"] == ZONE | {"inviter_name": "Ann", "venue_suggestion": "Prater", "message": "Hi!"}
     assert mail["expire_time"] == match["expire_time"]
 
 
@@ -50,7 +53,7 @@ async def test_answer_goes_to_the_requester(
     invitation, answer = await mails(people)
     assert invitation["state"] == "CANCELLED"
     assert (answer["kind"], answer["state"], answer["user_id"]) == (kind, "PENDING", ann)
-    assert answer["payload"] == payload
+    assert answer["payload"] == ZONE | payload
 
 
 async def test_mutual_invitation_is_an_acceptance(people: People, pair: tuple[str, str]) -> None:
