@@ -42,6 +42,7 @@ WITHOUT_ASYNCIO = {
     r"__aenter__": "__enter__",
     r"__aexit__": "__exit__",
     r"stream_stream, requests": "stream_stream, iter(requests)",
+    r"\(grpc\.aio\.UsageError, ValueError\)": "ValueError",
     r"grpc\.aio\.": "grpc.",
     r"wingmanmatch_client\.aio": "wingmanmatch_client.sync",
     r"\bClient\b": "SyncClient",

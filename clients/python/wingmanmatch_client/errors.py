@@ -156,6 +156,11 @@ def cancellation_of(error: asyncio.CancelledError, request_id: str = "") -> Base
     task = asyncio.current_task()
     if task is None or task.cancelling():
         return error
+    return closed(request_id)
+
+
+def closed(request_id: str = "") -> Cancelled:
+    """Return what a call on a client that is closed raises."""
     return Cancelled(grpc.StatusCode.CANCELLED, "the client was closed", request_id=request_id)
 
 

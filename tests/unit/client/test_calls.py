@@ -195,6 +195,17 @@ async def test_closing_ends_calls_by_an_error(client: Face, server: ScriptedServ
         await rest
 
 
+async def test_closed_client(client: Face) -> None:
+    """Nothing is called by a client that is closed, and it may be closed again."""
+    await client.close()
+    await client.close()
+    with pytest.raises(Cancelled, match="closed"):
+        await client.call("matching", "get_profile", user_id=ADA)
+    with pytest.raises(Cancelled, match="closed"):
+        await client.read("coaching", "chat", user_id=ADA, message="Hello")
+    assert await client.read("matching", "watch_matches", user_id=ADA) == []
+
+
 async def test_python_values_become_messages(client: Face, server: ScriptedServer) -> None:
     """Spans, JSON and moments are given as Python has them."""
     script = server.script(rpcs.SESSION_CREATE_SESSION, session_service_pb2.CreateSessionResponse())

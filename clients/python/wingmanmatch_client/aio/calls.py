@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from wingmanmatch_client.errors import WingmanMatchError, cancellation_of, error_of
+from wingmanmatch_client.errors import WingmanMatchError, cancellation_of, closed, error_of
 from wingmanmatch_client.resuming import Resumption
 from wingmanmatch_client.rpc import RequestT, ResponseT, Rpc, give_id
 
@@ -105,7 +105,12 @@ class Calls:
             serialize, parse = rpc.request.SerializeToString, rpc.response.FromString
             method = kind(rpc.path, request_serializer=serialize, response_deserializer=parse)
             self._methods[rpc.path] = method
-        return method(request, timeout=rpc.deadline if timeout is None else timeout, metadata=self._metadata)
+        try:
+            return method(request, timeout=rpc.deadline if timeout is None else timeout, metadata=self._metadata)
+        except (grpc.aio.UsageError, ValueError):
+            if self._closed:
+                raise closed() from None
+            raise
 
 
 async def _messages(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:

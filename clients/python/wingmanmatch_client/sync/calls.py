@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from wingmanmatch_client.errors import WingmanMatchError, error_of
+from wingmanmatch_client.errors import WingmanMatchError, closed, error_of
 from wingmanmatch_client.resuming import Resumption
 from wingmanmatch_client.rpc import RequestT, ResponseT, Rpc, give_id
 
@@ -102,7 +102,12 @@ class Calls:
             serialize, parse = rpc.request.SerializeToString, rpc.response.FromString
             method = kind(rpc.path, request_serializer=serialize, response_deserializer=parse)
             self._methods[rpc.path] = method
-        return method(request, timeout=rpc.deadline if timeout is None else timeout, metadata=self._metadata)
+        try:
+            return method(request, timeout=rpc.deadline if timeout is None else timeout, metadata=self._metadata)
+        except ValueError:
+            if self._closed:
+                raise closed() from None
+            raise
 
 
 def _messages(start: Callable[[], Any]) -> Generator[Any, None, None]:

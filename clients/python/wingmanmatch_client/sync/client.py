@@ -30,7 +30,7 @@ class SyncClient(Services):
         self.close()
 
     def close(self) -> None:
-        """End the calls under way, and close the connection. Watching ends in good order."""
+        """Close the connection. Calls under way, and any afterwards, raise Cancelled; watching ends in good order."""
         self._calls.close()
 
 
