@@ -79,6 +79,7 @@ def channel_options() -> list[Option]:
         # A server that hangs, or a path that is cut, is noticed within 40 s of an open call; the server allows as much.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),
         # Two minutes, gRPC's own, would be long after a server has come back.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 10_000),
