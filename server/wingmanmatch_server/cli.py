@@ -54,15 +54,15 @@ def worker() -> None:
 @app.command()
 def demo(
     target: Annotated[str, typer.Option(help="The server, HOST:PORT.", envvar="GRPC_LISTEN")] = "127.0.0.1:50051",
-    data_dir: Annotated[Path, typer.Option(help="Where the server's outbox lies.", envvar="DATA_DIR")] = Path(
+    data_dir: Annotated[Path, typer.Option(help="Where the server's data and outbox lie.", envvar="DATA_DIR")] = Path(
         ".wingmanmatch"
     ),
 ) -> None:
-    """Play a whole journey against a running server and print it: candidates, invitation, acceptance, mails."""
+    """Play a whole journey against a running server and print it: from the first search to a confirmed meet-up."""
     from wingmanmatch_server.demo import DemoFailed, play  # noqa: PLC0415
 
     try:
-        asyncio.run(play(target, data_dir / "outbox", typer.echo))
+        asyncio.run(play(target, data_dir, typer.echo))
     except DemoFailed as error:
         _fail(str(error))
 

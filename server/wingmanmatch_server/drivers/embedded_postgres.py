@@ -50,7 +50,7 @@ class Postgres(Engine):
     @property
     def dsn(self) -> str:
         """The address of the database, for asyncpg and libpq alike."""
-        return f"postgresql://{SUPERUSER}@/{DATABASE}?host={quote(str(self.home.sockets), safe='')}&port=5432"
+        return _dsn(self.home.sockets)
 
     def steps(self) -> Iterable[Callable[[], subprocess.Popen[bytes]]]:
         """Create the folder first if there is none, and forget what a killed predecessor left."""
@@ -106,3 +106,17 @@ class Postgres(Engine):
         # PostgreSQL refuses to start if the pid in these was meanwhile given to any process of the same user.
         for path in (self._data / "postmaster.pid", self._socket, self._socket.with_name(SOCKET_NAME + ".lock")):
             path.unlink(missing_ok=True)
+
+
+def running_dsn(data_directory: Path) -> str | None:
+    """Return the superuser's address of the PostgreSQL that a process runs on a data folder, None if none does."""
+    try:
+        lines = (data_directory / "postgres" / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return None
+    # The file's fifth line: where the sockets are.
+    return _dsn(Path(lines[4])) if len(lines) > 4 else None  # noqa: PLR2004
+
+
+def _dsn(sockets: Path) -> str:
+    return f"postgresql://{SUPERUSER}@/{DATABASE}?host={quote(str(sockets), safe='')}&port=5432"
