@@ -299,6 +299,18 @@ async def test_erasing_while_others_match(crowd: People) -> None:
     assert await crowd.broken_rules() == []
 
 
+async def test_erasing_people_who_once_met(crowd: People) -> None:
+    """Those whose histories are full of one another can be erased at the same time: nobody is told to come again."""
+    everybody = await crowd.join_many(10)
+    for number, me in enumerate(everybody):
+        for other in everybody[number + 1 :]:
+            await crowd.answer(await crowd.invite(me, other), "DECLINE")
+            await crowd.sql.execute("update matches set create_time = create_time - interval '1 day'")
+    await asyncio.gather(*(crowd.store.delete_profile(each) for each in everybody))
+    for table in ("user_profiles", "matches", "notifications", "match_events"):
+        assert await crowd.sql.fetchval(f"select count(*) from {table}") == 0
+
+
 class Place:
     """Something outside the database that holds things of people, and may be away."""
 
