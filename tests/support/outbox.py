@@ -46,6 +46,20 @@ class Outbox:
         """Write several and return their ids."""
         return {await self.enqueue(**parameters) for _ in range(count)}
 
+    async def join(self, first_name: str = "Ann", **profile: Any) -> str:
+        """Enter somebody, or change them, who can be matched with all others made here; return the id."""
+        defaults: dict[str, Any] = {
+            "user_id": str(uuid.uuid4()),
+            "email": f"{first_name.lower()}@example.org",
+            "first_name": first_name,
+            "experience_level": "BEGINNER",
+            "confidence_archetype": "ANALYZER",
+            "location": {"latitude": 48.2, "longitude": 16.37},
+            "locale": "de-AT",
+        }
+        await self.database.call("upsert_profile", p_profile=defaults | profile)
+        return str((defaults | profile)["user_id"])
+
     async def row(self, notification_id: str) -> dict[str, Any]:
         """Return everything about one mail."""
         query = "select to_jsonb(n)::text from notifications n where id = $1"

@@ -11,21 +11,6 @@ from support.outbox import Outbox
 CONTENT = {"subject": "as rendered"}
 
 
-async def create_person(outbox: Outbox, first_name: str) -> str:
-    """Enter a person who can be matched with every other one made here, and return the id."""
-    profile = {
-        "user_id": str(uuid.uuid4()),
-        "email": f"{first_name.lower()}@example.org",
-        "first_name": first_name,
-        "experience_level": "BEGINNER",
-        "confidence_archetype": "ANALYZER",
-        "location": {"latitude": 48.2, "longitude": 16.37},
-        "locale": "de-AT",
-    }
-    await outbox.database.call("upsert_profile", p_profile=profile)
-    return profile["user_id"]
-
-
 class Invitation:
     """Ann has invited Ben."""
 
@@ -57,7 +42,7 @@ class Invitation:
 @pytest.fixture
 async def invitation(outbox: Outbox) -> Invitation:
     """A pending match with its mail waiting."""
-    ann, ben = await create_person(outbox, "Ann"), await create_person(outbox, "Ben")
+    ann, ben = await outbox.join("Ann"), await outbox.join("Ben")
     answer = await outbox.database.call("request_match", p_user_id=ann, p_candidate_user_id=ben)
     return Invitation(outbox, ann, ben, answer["match"]["id"])
 
