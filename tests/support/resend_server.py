@@ -2,9 +2,10 @@
 
 It keeps idempotency keys as Resend does: the same key with the same body gets the first answer again and sends nothing;
 with another body, or while the first request is under way, it is refused. `misbehave` takes the next requests away from
-it. Nothing of what it does depends on the server that is tested.
+it. Nothing of what it does depends on the server that is tested, and as a program it serves tests in any language.
 """
 
+import argparse
 import asyncio
 import hashlib
 import json
@@ -12,7 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,15 @@ class ResendServer:
         """GET /ledger, which Resend does not have: what was accepted, for programs in other processes."""
         return web.json_response([{"id": each.id, "key": each.key, "body": each.body} for each in self.ledger])
 
+    async def take_behaviours(self, request: web.Request) -> web.Response:
+        """POST /behaviours, which Resend does not have: `misbehave` for programs in other processes."""
+        try:
+            self.misbehave(*map(behaviour_of, await request.json()))
+        except (KeyError, TypeError, ValueError):
+            known = ", ".join(BEHAVIOURS)
+            return web.Response(status=400, text=f"a list of {known}, or of objects with status, name and headers\n")
+        return web.Response(status=204)
+
     async def _send(self, request: web.Request) -> web.Response:
         body = await request.read()
         refused = self._unidentified(request) or self._throttled()
@@ -119,12 +129,14 @@ class ResendServer:
             self.replays += 1
             return web.json_response({"id": known_id}, headers=self._limits())
         self._known[key] = digest, None
-        response = await self._accept(key, body)
-        if response.status == 200:
-            self._known[key] = digest, json.loads(response.body)["id"]  # type: ignore[arg-type]
-        else:
-            del self._known[key]
-        return response
+        try:
+            response = await self._accept(key, body)
+            if response.status == 200:
+                self._known[key] = digest, json.loads(response.body)["id"]  # type: ignore[arg-type]
+            return response
+        finally:
+            if self._known[key] == (digest, None):  # refused, or the client left before it was taken
+                del self._known[key]
 
     async def _accept(self, key: str | None, raw: bytes) -> web.Response:
         body = json.loads(raw)
@@ -203,18 +215,34 @@ async def stall(_request: web.Request, _handle: Handle) -> web.Response:
     raise AssertionError
 
 
+BEHAVIOURS: Mapping[str, Behaviour] = {
+    "drop": drop,
+    "drop_after_accepting": drop_after_accepting,
+    "page_after_accepting": page_after_accepting,
+    "stall": stall,
+}
+
+
+def behaviour_of(told: str | Mapping[str, Any]) -> Behaviour:
+    """Return a behaviour by its name, or the refusal that {status, name, headers} describes. Raises KeyError."""
+    if isinstance(told, str):
+        return BEHAVIOURS[told]
+    return answer(told["status"], told["name"], **told.get("headers", {}))
+
+
 @asynccontextmanager
-async def resend_server(**options: Any) -> AsyncIterator[ResendServer]:
-    """Serve an account on a port of its own; `options` are ResendServer's."""
+async def resend_server(*, port: int = 0, **options: Any) -> AsyncIterator[ResendServer]:
+    """Serve an account on a port, one of its own unless it is given; `options` are ResendServer's."""
     server = ResendServer(**options)
     application = web.Application()
     application.router.add_post("/emails", server.send_email)
     application.router.add_get("/ledger", server.show_ledger)
-    seen: set[int] = set()
+    application.router.add_post("/behaviours", server.take_behaviours)
+    seen: set[Any] = set()
 
     @web.middleware
     async def count_connections(request: web.Request, handler: Any) -> Any:
-        seen.add(id(request.protocol))
+        seen.add(request.protocol)
         server.connections = len(seen)
         return await handler(request)
 
@@ -222,9 +250,31 @@ async def resend_server(**options: Any) -> AsyncIterator[ResendServer]:
     runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         yield server
     finally:
         await runner.cleanup()
+
+
+async def serve(port: int, per_second: int | None, delay: float) -> None:
+    """Serve until the process ends; print what to set."""
+    async with resend_server(port=port, per_second=per_second, delay=delay) as server:
+        print(f"RESEND_API_URL={server.url} RESEND_API_KEY={KEY}", flush=True)
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(description="Play Resend on a loopback port, for programs in any language.")
+    parser.add_argument("--port", type=int, default=0, help="one that is free by default")
+    parser.add_argument("--per-second", type=int, help="how many requests a second; any number by default")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds over each mail")
+    options = parser.parse_args()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(options.port, options.per_second, options.delay))
+
+
+if __name__ == "__main__":
+    main()

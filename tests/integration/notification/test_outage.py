@@ -1,14 +1,19 @@
 """The mail path while its database is stopped."""
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
+from aiohttp import web
 
-from support.outbox import Journal, Outbox, Provider, create_dispatcher, running
+from support.outbox import Journal, Outbox, create_dispatcher, running
+from support.resend_server import KEY, Handle, resend_server
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migrations import migrate, read_migrations
 from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.notification.dispatcher import Pace
+from wingmanmatch_server.notification.resend_mailer import open_resend
+from wingmanmatch_server.resilience.breaker import Breaker, Limits
 
 
 def start_postgres(folder: Path) -> EmbeddedEngines:
@@ -20,31 +25,42 @@ def start_postgres(folder: Path) -> EmbeddedEngines:
 
 
 async def test_outage_delays_mails_and_loses_none(tmp_path: Path, journal: Journal) -> None:
-    """PostgreSQL stops during a delivery and returns: the unrecorded mail is repeated unchanged, later ones follow."""
+    """PostgreSQL stops after Resend took a mail and before that is recorded, and returns: each mail is out once."""
+    taken, stopped = asyncio.Event(), asyncio.Event()
+
+    async def accept_and_wait(request: web.Request, handle: Handle) -> web.Response:
+        response = await handle(request)
+        taken.set()
+        await stopped.wait()
+        return response
+
+    breaker = Breaker("email", Limits(3, 120.0), lambda: 0.0)
     engines = start_postgres(tmp_path)
     try:
         await migrate(engines.postgres_dsn, read_migrations(), baseline=True)
-        async with open_postgres(engines.postgres_dsn, max_connections=4) as database:
+        async with (
+            open_postgres(engines.postgres_dsn, max_connections=4) as database,
+            resend_server() as server,
+            open_resend(KEY, server.url, breaker) as mailer,
+        ):
             outbox = Outbox(database, await asyncpg.connect(engines.postgres_dsn))
+            server.misbehave(accept_and_wait)
             first = await outbox.enqueue()
-            provider = Provider()
-            provider.open.clear()
             pace = Pace(lease=2.0, longest_sleep=1.0, poll_interval=0.2)
-            async with running(create_dispatcher(outbox, provider, pace=pace)):
-                unrecorded = await provider.attempts.get()
+            async with running(create_dispatcher(outbox, mailer, pace=pace)):
+                await taken.wait()
                 engines.stop()
-                provider.open.set()
+                stopped.set()
                 await journal.seen("notification_dispatch_paused")
                 engines = start_postgres(tmp_path)
                 await journal.seen("notification_dispatch_resumed")
                 second = await outbox.enqueue()
                 await journal.seen("notification_attempted", 2)
-            attempts = [provider.attempts.get_nowait() for _ in range(provider.attempts.qsize())]
             states = [(await outbox.store.get_notification(each))["state"] for each in (first, second)]
     finally:
         engines.stop()
     paused = await journal.seen("notification_dispatch_paused")
     assert [event["reason"] for event in paused] == ["DATABASE_UNAVAILABLE"]
     assert states == ["SENT", "SENT"]
-    assert unrecorded in attempts
-    assert {attempt.notification_id for attempt in attempts} == {first, second}
+    assert sorted(each.notification_id for each in server.ledger) == sorted([first, second])
+    assert (server.replays, len(server.requests), len(set(server.requests))) == (1, 3, 2)
