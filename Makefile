@@ -47,6 +47,7 @@ bench: .venv/.dev ## Run the benchmarks, each beside its limit
 	$(BIN)/python benchmarks/session.py
 	$(BIN)/python benchmarks/watch.py
 	$(BIN)/python benchmarks/transports.py
+	$(BIN)/python benchmarks/notification.py
 
 lock: .venv/.dev ## Pin the newest allowed versions, with hashes
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra build $(LOCK) -o requirements/server.txt
