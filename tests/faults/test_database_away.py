@@ -4,18 +4,17 @@ After each fault every acknowledged change is there once, and the server, never 
 """
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-import psutil
 import pytest
 
 from support.databases import execute
 from support.mail_load import MailLoad, assert_each_once, mail_load
+from support.own_postgres import OwnPostgres
 from support.requests import TIMEOUT
 from support.resend_server import KEY, ResendServer, resend_server
 from support.server import serving_application
@@ -32,36 +31,6 @@ pytestmark = pytest.mark.timeout(180)
 
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> {mine}"
 HEALTHY, UNHEALTHY = system_pb2.SYSTEM_STATUS_HEALTHY, system_pb2.SYSTEM_STATUS_UNHEALTHY
-
-
-class OwnPostgres:
-    """A PostgreSQL that may be ended and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.dsn = ""
-
-    def start(self) -> None:
-        """Start it and return once it answers, where it did before if it did."""
-        self._engines = EmbeddedEngines(self._folder, valkey=False)
-        self._engines.start()
-        self._engines.wait()  # an engine is started by the main thread, so the loop has to wait
-        self.dsn = self._engines.postgres_dsn
-
-    def stop(self) -> None:
-        """Shut it down as `pg_ctl stop -m fast` does."""
-        self._engines.stop()
-
-    def crash(self) -> None:
-        """Kill the postmaster and return once all its processes are gone."""
-        os.kill(self._engines.pids["PostgreSQL"], signal.SIGKILL)
-        self._engines.stop()
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to all its processes."""
-        postmaster = psutil.Process(self._engines.pids["PostgreSQL"])
-        for process in (postmaster, *postmaster.children()):
-            process.send_signal(number)
 
 
 @dataclass

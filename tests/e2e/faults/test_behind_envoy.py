@@ -113,12 +113,16 @@ async def test_nobody_is_called_who_turned_away(replicas: tuple[list[Replica], S
     await spread(client, [left])
     left.served.process.send_signal(signal.SIGTERM)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async with asyncio.timeout(30):
-            while True:
-                request = matching_service_pb2.UpsertProfileRequest(profile=profile())
-                await client.matching.UpsertProfile(request, timeout=TIMEOUT)
+        await asyncio.wait_for(call_until_refused(client), 30)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "no healthy upstream" in (caught.value.details() or "")
+
+
+async def call_until_refused(client: Stubs) -> None:
+    """Call for as long as that works."""
+    while True:
+        request = matching_service_pb2.UpsertProfileRequest(profile=profile())
+        await client.matching.UpsertProfile(request, timeout=TIMEOUT)
 
 
 async def quiet(client: Stubs, replica: Replica) -> None:
