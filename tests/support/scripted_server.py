@@ -24,7 +24,7 @@ class Failure:
     trailers: Trailers = ()
 
 
-Answer = Message | Failure | Sequence[Message | Failure | None]
+Answer = Message | Failure | Sequence[Message | Failure | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,15 @@ class Asked:
 
 @dataclass(slots=True)
 class Script:
-    """What a method answers, one item a call, what it was asked and when, and whether a caller left an open stream.
+    """What a method answers, one item a call, what it was asked and when, whether a caller came, and whether one left.
 
-    A stream's item is a sequence; None in it keeps the stream open.
+    A stream's item is a sequence; None in it keeps the stream open, and None for an answer lets the caller wait.
     """
 
     answers: list[Answer]
     asked: list[Asked] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
+    came: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -77,10 +78,13 @@ class ScriptedServer:
 def _take(script: Script, request: Any, context: Any) -> Any:
     script.asked.append(Asked(request, dict(context.invocation_metadata()), context.time_remaining()))
     script.moments.append(asyncio.get_running_loop().time())
+    script.came.set()
     return script.answers.pop(0)
 
 
-async def _say(answer: Any, context: Any) -> Any:
+async def _say(script: Script, answer: Any, context: Any) -> Any:
+    if answer is None:
+        await _until_left(script)
     if isinstance(answer, Failure):
         await context.abort(answer.code, answer.message, answer.trailers)
     return answer
@@ -88,7 +92,7 @@ async def _say(answer: Any, context: Any) -> Any:
 
 def _answering(script: Script) -> Any:
     async def answer(request: Any, context: Any) -> Any:
-        return await _say(_take(script, request, context), context)
+        return await _say(script, _take(script, request, context), context)
 
     return answer
 
@@ -96,9 +100,7 @@ def _answering(script: Script) -> Any:
 def _streaming(script: Script) -> Any:
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
         for each in _take(script, request, context):
-            if each is None:
-                await _until_left(script)
-            yield await _say(each, context)
+            yield await _say(script, each, context)
 
     return stream
 

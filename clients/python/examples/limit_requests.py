@@ -7,7 +7,7 @@ import os
 import uuid
 
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2
-from wingmanmatch_client import SyncClient, Unavailable, connect_sync
+from wingmanmatch_client import DeadlineExceeded, SyncClient, Unavailable, connect_sync
 
 TARGET = os.environ.get("WINGMANMATCH_TARGET", "127.0.0.1:50051")
 API_KEY = os.environ.get("WINGMANMATCH_API_KEY")
@@ -17,8 +17,8 @@ def admit(client: SyncClient, user: str) -> tuple[bool, float]:
     """Return whether the user may send a mail now, and otherwise after how many seconds."""
     bucket = rate_limit_pb2.RateLimitDescriptor(policy="email_send", subject=user, cost=1)
     try:
-        answer = client.rate_limit.check_rate_limit(descriptors=[bucket], timeout=0.25)
-    except Unavailable:
+        answer = client.rate_limit.check_rate_limit(descriptors=[bucket], timeout=2)
+    except (DeadlineExceeded, Unavailable):
         # Nobody is locked out because the limiter is away; another back end may decide otherwise.
         return True, 0.0
     return answer.allowed, answer.results[0].retry_after.ToTimedelta().total_seconds()

@@ -118,6 +118,14 @@ async def test_deadlines(client: Face, server: ScriptedServer) -> None:
     assert 50 < seconds[1] < 102
 
 
+async def test_call_that_takes_too_long(client: Face, server: ScriptedServer) -> None:
+    """It ends at its deadline, and says by which id it can be asked for again."""
+    server.script(rpcs.MATCHING_REQUEST_MATCH, None)
+    with pytest.raises(DeadlineExceeded) as caught:
+        await client.call("matching", "request_match", user_id=ADA, timeout=0.5)
+    assert uuid.UUID(caught.value.request_id)
+
+
 async def test_stream_that_watches_has_no_deadline(client: Face, server: ScriptedServer) -> None:
     """It may stay open for ever."""
     script = server.script(rpcs.MATCHING_WATCH_MATCHES, (Failure(grpc.StatusCode.FAILED_PRECONDITION),))
@@ -173,13 +181,14 @@ async def test_stream_that_nobody_reads_on_is_ended(client: Face, server: Script
 
 async def test_cancelled_task_is_cancelled(server: ScriptedServer) -> None:
     """A task that is cancelled while it waits for an answer ends as any other, and its call with it."""
-    script = server.script(rpcs.COACHING_CHAT, (None,))
+    script = server.script(rpcs.MATCHING_GET_PROFILE, None)
     async with connect(server.target) as client:
-        answer = client.coaching.chat(user_id=ADA, message="Hello")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await anext(answer)
+        waiting = asyncio.create_task(client.matching.get_profile(user_id=ADA))
         async with asyncio.timeout(10):
+            await script.came.wait()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
             await script.left.wait()
 
 
