@@ -53,6 +53,8 @@ begin
     end if;
     asked := public.require_match(p_match_id, p_user_id);
     perform public.lock_people(array[asked.requester_id, asked.invitee_id]);
+    -- While this waited, an erasure of both may have taken it along.
+    asked := public.require_match(p_match_id, p_user_id);
     return public.remember_answer('end_match', p_user_id, p_request_id,
         jsonb_build_object('match', public.match_json(public.end_accepted_match(asked))));
 end

@@ -311,6 +311,33 @@ async def test_erasing_people_who_once_met(crowd: People) -> None:
         assert await crowd.sql.fetchval(f"select count(*) from {table}") == 0
 
 
+WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+
+
+@pytest.mark.parametrize("act", ["accept", "decline", "cancel", "end"])
+async def test_match_vanishes_under_a_call(people: People, act: str) -> None:
+    """Who acts on a match while both its people are being erased finds that there is none, and nothing else breaks."""
+    first, second = await people.join_many(2)
+    match = await people.invite(first, second)
+    if act == "end":
+        await people.answer(match, "ACCEPT")
+    calls = {
+        "accept": lambda: people.store.respond_to_match(match["id"], second, "ACCEPT"),
+        "decline": lambda: people.store.respond_to_match(match["id"], second, "DECLINE"),
+        "cancel": lambda: people.store.cancel_match(match["id"], first),
+        "end": lambda: people.store.end_match(match["id"], first),
+    }
+    async with people.sql.transaction():
+        await people.sql.execute("select delete_profile($1), delete_profile($2)", first, second)
+        call = asyncio.create_task(calls[act]())
+        async with asyncio.timeout(10):
+            while not await people.sql.fetchval(WAITING):
+                await asyncio.sleep(0.01)
+    with pytest.raises(errors.NotFound) as caught:
+        await call
+    assert caught.value.reason == "MATCH_NOT_FOUND"
+
+
 class Place:
     """Something outside the database that holds things of people, and may be away."""
 
