@@ -8,6 +8,7 @@ from support.edge import Failure
 from support.requests import TIMEOUT
 from support.stubs import Stubs
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
+from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 
 
 @dataclass(slots=True)
@@ -36,12 +37,14 @@ class Told:
         return self.done.conversation_id
 
 
-async def ask(client: Stubs, user_id: str, message: str, conversation_id: str = "") -> Told:
+async def ask(
+    client: Stubs, user_id: str, message: str, conversation_id: str = "", *, patience: float = TIMEOUT
+) -> Told:
     """Send a message and read the answer to its end."""
     told = Told()
     request = coaching_service_pb2.ChatRequest(user_id=user_id, message=message, conversation_id=conversation_id)
     try:
-        async for response in client.coaching.Chat(request, timeout=TIMEOUT):
+        async for response in client.coaching.Chat(request, timeout=patience):
             assert told.done is None, "something came after the end"
             if response.WhichOneof("event") == "done":
                 told.done = response.done
@@ -57,3 +60,11 @@ async def conversation_of(client: Stubs, user_id: str, conversation_id: str) -> 
     request = coaching_service_pb2.GetConversationRequest(user_id=user_id, conversation_id=conversation_id)
     answer = await client.coaching.GetConversation(request, timeout=TIMEOUT)
     return answer.conversation
+
+
+async def tokens_left(client: Stubs, user_id: str) -> int:
+    """Return what is left of a person's budget."""
+    descriptor = rate_limit_pb2.RateLimitDescriptor(policy="coaching_tokens", subject=user_id)
+    request = rate_limit_service_pb2.PeekRateLimitRequest(descriptors=[descriptor])
+    answer = await client.rate_limit.PeekRateLimit(request, timeout=TIMEOUT)
+    return int(answer.results[0].remaining)

@@ -8,11 +8,10 @@ import pytest
 from google.rpc import error_details_pb2
 
 from support.claude_server import BreaksOff, ClaudeServer, Refuses, Says
-from support.coaching import ask, conversation_of
+from support.coaching import ask, conversation_of, tokens_left
 from support.requests import TIMEOUT
 from support.stubs import Stubs
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
-from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
 from wingmanmatch_client import reason_of
 from wingmanmatch_server.coaching.replies import NOTHING_SAID, REFUSED_BY_MODEL
@@ -40,14 +39,6 @@ async def is_there(client: Stubs, user_id: str, conversation_id: str) -> bool:
             raise
         return False
     return True
-
-
-async def tokens_left(client: Stubs, user_id: str) -> int:
-    """Return what is left of a person's budget."""
-    descriptor = rate_limit_pb2.RateLimitDescriptor(policy="coaching_tokens", subject=user_id)
-    request = rate_limit_service_pb2.PeekRateLimitRequest(descriptors=[descriptor])
-    answer = await client.rate_limit.PeekRateLimit(request, timeout=TIMEOUT)
-    return int(answer.results[0].remaining)
 
 
 async def test_answer_streams_and_ends(client: Stubs, claude: ClaudeServer) -> None:
