@@ -45,6 +45,7 @@ bench: .venv/.dev ## Run the benchmarks, each beside its limit
 	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/rate_limit.py
 	$(BIN)/python benchmarks/session.py
+	$(BIN)/python benchmarks/coaching.py
 	$(BIN)/python benchmarks/watch.py
 	$(BIN)/python benchmarks/transports.py
 	$(BIN)/python benchmarks/notification.py
