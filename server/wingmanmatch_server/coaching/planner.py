@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from wingmanmatch_server.coaching.coach import Budget, whole
 from wingmanmatch_server.coaching.model import Model, RequestRefused, Stop
 from wingmanmatch_server.coaching.prompts import Prompts
 from wingmanmatch_server.coaching.safety import Gate, Safety
+from wingmanmatch_server.resilience.deadline import seconds_left
 
 log = structlog.get_logger(__name__)
 
 MODEL_SECONDS = 12.0
+MODEL_PART = 0.8  # of what the caller still waits; the rest is for the rules
 LEVELS = ("BEGINNER", "INTERMEDIATE", "ADVANCED")
 # By the archetype of the person who is less experienced, or if both are alike, of the requester.
 VENUES = {
@@ -79,7 +82,7 @@ class Planner:
     """Proposes meet-ups."""
 
     def __init__(self, facts: PlanFacts, adviser: Adviser | None, seconds: float = MODEL_SECONDS) -> None:
-        """Without an adviser, which has so many `seconds`, the rules alone propose."""
+        """Without an adviser, which has so many `seconds` and less than the caller waits, the rules alone propose."""
         self._facts = facts
         self._adviser = adviser
         self._seconds = seconds
@@ -93,7 +96,7 @@ class Planner:
         facts = await self._facts.plan_facts(match_id, user_id)
         if self._adviser is not None and facts["challenges"]:
             try:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(min(self._seconds, MODEL_PART * seconds_left(time.monotonic()))):
                     return await self._advised(self._adviser, facts, user_id)
             except (errors.Unavailable, errors.ResourceExhausted, TimeoutError, ValueError) as error:
                 log.info("plan_by_catalogue", because=type(error).__name__)
