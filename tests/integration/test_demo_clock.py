@@ -70,3 +70,8 @@ async def test_no_clock_without_a_database_of_its_own(tmp_path: Path) -> None:
     assert running_dsn(tmp_path) is None
     async with open_clock(tmp_path, []) as clock:
         assert clock is None
+    # As a server leaves it that was killed.
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "postmaster.pid").write_text(f"1\n{tmp_path}\n1\n5432\n{tmp_path}\n")
+    async with open_clock(tmp_path, []) as clock:
+        assert clock is None

@@ -55,11 +55,11 @@ class Clock:
         return datetime.now(UTC) + self._skipped
 
     async def forward_to(self, moment: datetime) -> None:
-        """Let the time until `moment` have passed, in one transaction. Raises DemoFailed if the people are not here."""
+        """Let the time until `moment` have passed."""
         await self.forward(moment - self.now)
 
     async def forward(self, span: timedelta) -> None:
-        """Let so much time have passed."""
+        """Let so much time have passed, in one transaction. Raises DemoFailed if nobody of these is here."""
         async with self._connection.transaction():
             changed = 0
             for (statement,) in await self._connection.fetch(STATEMENTS):
@@ -75,15 +75,20 @@ class Clock:
 @asynccontextmanager
 async def open_clock(data_dir: Path, user_ids: Sequence[str]) -> AsyncIterator[Clock | None]:
     """Yield the clock of a server that runs its own PostgreSQL on `data_dir`, None where none does."""
-    dsn = running_dsn(data_dir)
-    if dsn is None:
+    connection = await _connect(data_dir)
+    if connection is None:
         yield None
         return
-    try:
-        connection = await asyncpg.connect(dsn)
-    except AWAY as error:
-        raise DemoFailed(f"the database in {data_dir} does not answer") from error
     try:
         yield Clock(connection, user_ids)
     finally:
         await connection.close()
+
+
+async def _connect(data_dir: Path) -> asyncpg.Connection | None:
+    dsn = running_dsn(data_dir)
+    try:
+        return await asyncpg.connect(dsn) if dsn else None
+    except AWAY:
+        # What a server left behind that was killed.
+        return None
