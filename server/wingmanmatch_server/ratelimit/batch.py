@@ -5,7 +5,8 @@ neighbours that are asked the same. It still reads as a sequence of asks or answ
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from wingmanmatch_server.ratelimit.policies import Limit
@@ -50,7 +51,8 @@ class Asks(Sequence[Ask]):
         """Return some asks in columns."""
         if isinstance(asks, Asks):
             return asks
-        return cls([ask.key for ask in asks], [Run(ask.limit, ask.cost, 1) for ask in asks])
+        runs = [Run(limit, cost, len(list(same))) for (limit, cost), same in groupby(asks, itemgetter(1, 2))]
+        return cls([ask.key for ask in asks], runs)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -79,6 +79,14 @@ class Limiter:
         except (errors.Unavailable, ScriptFailed) as error:
             return self._without_redis(error, [ask])[0], True
 
+    async def decide_each(self, asks: Sequence[Ask]) -> list[tuple[Answer, bool]]:
+        """Do as `decide_one` does for each, in one round trip at most."""
+        known = list(map(self._answer_at_hand, asks))
+        rest = [ask for ask, answer in zip(asks, known, strict=True) if answer is None]
+        answers, degraded = await self._answer_rest(rest) if rest else ((), False)
+        others = iter(answers)
+        return [(next(others), degraded) if answer is None else (answer, False) for answer in known]
+
     async def decide(
         self,
         asks: Sequence[Ask],
@@ -160,14 +168,9 @@ class Limiter:
 
     async def _answer(self, ask: Ask) -> Answer:
         """Charge one bucket: from what is remembered of it, or in Redis."""
-        if not ask.limit.counted:
-            answer = _without_a_bucket(ask)
-            self._metrics.decided_one(ask, answer)
+        answer = self._answer_at_hand(ask)
+        if answer is not None:
             return answer
-        known = self._denials.known(ask)
-        if known is not None:
-            self._metrics.decided_one(ask, known, LOCAL_SUFFIX)
-            return known
         epoch = self._denials.epoch
         answer, as_of, malformed = await self._buckets.ask_one(ask)
         self._metrics.decided_one(ask, answer)
@@ -176,6 +179,37 @@ class Limiter:
         if not answer.allowed:
             self._denials.note(ask, answer, as_of, epoch)
         return answer
+
+    def _answer_at_hand(self, ask: Ask) -> Answer | None:
+        """Return the answer that needs no Redis, or None."""
+        if not ask.limit.counted:
+            answer = _without_a_bucket(ask)
+            self._metrics.decided_one(ask, answer)
+            return answer
+        known = self._denials.known(ask)
+        if known is not None:
+            self._metrics.decided_one(ask, known, LOCAL_SUFFIX)
+        return known
+
+    async def _answer_rest(self, asks: Sequence[Ask]) -> tuple[Sequence[Answer], bool]:
+        """Charge buckets in Redis, or by their outage behaviour; return the answers, and whether they are degraded."""
+        if len(asks) == 1:
+            answer, degraded = await self.decide_one(asks[0])
+            return [answer], degraded
+        epoch = self._denials.epoch
+        try:
+            reply = await self._buckets.ask(asks)
+        except ScriptFailed:
+            pairs = [await self.decide_one(ask) for ask in asks]
+            return [answer for answer, _ in pairs], any(degraded for _, degraded in pairs)
+        except errors.Unavailable as error:
+            return self._without_redis(error, asks), True
+        answers = self._decided(Asks.of(asks), self._noted(reply)).answers
+        if not answers.all_pass:
+            for ask, answer in zip(asks, answers, strict=True):
+                if not answer.allowed:
+                    self._denials.note(ask, answer, reply.as_of, epoch)
+        return answers, False
 
     def _without_redis(
         self, error: Exception, asks: Sequence[Ask], *, all_or_nothing: bool = False, peek: bool = False

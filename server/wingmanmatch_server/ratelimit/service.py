@@ -3,20 +3,22 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.interceptors.errors import status_of
-from wingmanmatch_server.ratelimit.batch import Answer, Asks, Run
+from wingmanmatch_server.ratelimit.batch import Answer, Ask, Asks, Run
 from wingmanmatch_server.ratelimit.limiter import Decision, Limiter
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Limit, Outage, Policy
+from wingmanmatch_server.ratelimit.read_ahead import ReadAhead
 from wingmanmatch_server.ratelimit.token_bucket import RequestId
 
 NO_LIMIT = Limit("", 0, 0)
 Descriptors = Sequence[rate_limit_pb2.RateLimitDescriptor]
-STREAM_WINDOW = 256  # checks of one stream that may be under way
+STREAM_WINDOW = 256  # checks of one stream that are read ahead
 OUTAGES = {
     Outage.LOCAL: rate_limit_pb2.OUTAGE_BEHAVIOR_LOCAL,
     Outage.ALLOW: rate_limit_pb2.OUTAGE_BEHAVIOR_ALLOW,
@@ -88,27 +90,34 @@ class RateLimitService:
     async def stream_check_rate_limit(
         self, requests: AsyncIterator[rate_limit_service_pb2.StreamCheckRateLimitRequest], call: Call
     ) -> AsyncIterator[rate_limit_service_pb2.StreamCheckRateLimitResponse]:
-        """Answer checks in their order; those under way at the same time share round trips to Redis."""
-        window: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(STREAM_WINDOW)
-        reader = asyncio.create_task(self._read(requests, call, window))
-        try:
-            while (answer := await window.get()) is not None:
-                yield await answer
-            await reader
-        finally:
-            await _cancel(reader, window)
+        """Answer checks in their order; those that came meanwhile share a round trip to Redis."""
+        async with aclosing(ReadAhead(requests, STREAM_WINDOW).groups()) as groups:
+            async for group in groups:
+                for response in await self._answer_group([request.check for request in group], call):
+                    yield response
 
-    async def _read(
-        self,
-        requests: AsyncIterator[rate_limit_service_pb2.StreamCheckRateLimitRequest],
-        call: Call,
-        window: "asyncio.Queue[asyncio.Task[Any] | None]",
-    ) -> None:
-        try:
-            async for request in requests:
-                await window.put(asyncio.create_task(self._answer(request.check, call)))
-        finally:
-            await window.put(None)
+    async def _answer_group(
+        self, checks: Sequence[rate_limit_service_pb2.CheckRateLimitRequest], call: Call
+    ) -> Sequence[rate_limit_service_pb2.StreamCheckRateLimitResponse]:
+        if all(len(check.descriptors) == 1 and not check.request_id for check in checks):
+            try:
+                return await self._answer_singles([check.descriptors[0] for check in checks], call)
+            except errors.DomainError:
+                pass  # one of them is wrong, which is found before any is charged
+        # Each is under way before the next, so that they are charged in their order.
+        return await asyncio.gather(*(self._answer(check, call) for check in checks))
+
+    async def _answer_singles(
+        self, descriptors: Descriptors, call: Call
+    ) -> Sequence[rate_limit_service_pb2.StreamCheckRateLimitResponse]:
+        asks = [self._ask(descriptor, call) for descriptor in descriptors]
+        decided = await self._limiter.decide_each(asks)
+        responses = []
+        for descriptor, ask, (answer, degraded) in zip(descriptors, asks, decided, strict=True):
+            response = rate_limit_service_pb2.StreamCheckRateLimitResponse()
+            _write_one(response.check, descriptor.subject, ask.limit, answer, degraded=degraded)
+            responses.append(response)
+        return responses
 
     async def _answer(
         self, request: rate_limit_service_pb2.CheckRateLimitRequest, call: Call
@@ -123,15 +132,18 @@ class RateLimitService:
         self, descriptor: rate_limit_pb2.RateLimitDescriptor, call: Call
     ) -> rate_limit_service_pb2.CheckRateLimitResponse:
         """Check one bucket, without what a batch needs."""
-        subject, cost = descriptor.subject, descriptor.cost if descriptor.HasField("cost") else 1
-        ask = self._limiter.resolve(descriptor.policy, subject, cost, call.caller.name)
+        ask = self._ask(descriptor, call)
+        answer, degraded = await self._limiter.decide_one(ask)
+        response = rate_limit_service_pb2.CheckRateLimitResponse()
+        _write_one(response, descriptor.subject, ask.limit, answer, degraded=degraded)
+        return response
+
+    def _ask(self, descriptor: rate_limit_pb2.RateLimitDescriptor, call: Call) -> Ask:
+        cost = descriptor.cost if descriptor.HasField("cost") else 1
+        ask = self._limiter.resolve(descriptor.policy, descriptor.subject, cost, call.caller.name)
         if cost > ask.limit.capacity and ask.limit.counted:
             raise _too_much(0, ask.limit)
-        answer, degraded = await self._limiter.decide_one(ask)
-        response = rate_limit_service_pb2.CheckRateLimitResponse(degraded=degraded)
-        response.allowed = bool(answer.allowed or ask.limit.shadow)
-        _write(response.results.add(), subject, ask.limit, answer)
-        return response
+        return ask
 
     def _asks(self, descriptors: Descriptors, call: Call) -> tuple[Asks, list[str]]:
         """Return what to ask, and the subjects. Neighbours of one limit and one cost are one run."""
@@ -163,18 +175,6 @@ def _add_run(limit: Limit, cost: int, subjects: list[str], keys: list[str], runs
     if start < len(subjects):
         keys += limit.keys_of(subjects[start:])
         runs.append(Run(limit, cost, len(subjects) - start))
-
-
-async def _cancel(reader: "asyncio.Task[None]", window: "asyncio.Queue[asyncio.Task[Any] | None]") -> None:
-    """End what a stream has under way when it ends before its time."""
-    tasks: list[asyncio.Task[Any]] = [reader]
-    while not window.empty():
-        waiting = window.get_nowait()
-        if waiting is not None:
-            tasks.append(waiting)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _request_id(
@@ -220,6 +220,18 @@ def _write_passed(
         duration.seconds, rest = divmod(full, MICROSECONDS)
         duration.nanos = rest * 1000
         append(result)
+
+
+def _write_one(
+    response: rate_limit_service_pb2.CheckRateLimitResponse,
+    subject: str,
+    limit: Limit,
+    answer: Answer,
+    *,
+    degraded: bool,
+) -> None:
+    response.allowed, response.degraded = bool(answer.allowed or limit.shadow), degraded
+    _write(response.results.add(), subject, limit, answer)
 
 
 def _write(result: rate_limit_pb2.RateLimitResult, subject: str, limit: Limit, answer: Answer) -> None:

@@ -1,6 +1,7 @@
 """The buckets in Redis: what `token_bucket.lua` can do, as methods."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,15 +111,12 @@ class TokenBuckets:
         return [reply if isinstance(reply, Exception) else (as_of, reply) for reply in replies]
 
     async def _run(self, calls: list[ScriptCall]) -> Sequence[Any]:
-        """Run the calls, those that need not be atomic by themselves as one, which is much cheaper."""
+        """Run the calls in their order, neighbours that need not be atomic by themselves as one, which is cheaper."""
         if len(calls) == 1:
             return await self._server.run(self._script, calls)
-        plain = [call for call in calls if call.arguments[:HEAD] == PLAIN]
-        others = [call for call in calls if call.arguments[:HEAD] != PLAIN]
-        merged = [_merged(plain)] if plain else []
-        replies = iter(await self._server.run(self._script, [*merged, *others]))
-        parts = _parts(next(replies), plain) if plain else iter(())
-        return [next(parts if call.arguments[:HEAD] == PLAIN else replies) for call in calls]
+        groups = list(_neighbours(calls))
+        replies = await self._server.run(self._script, [_merged(group) for group in groups])
+        return [part for reply, group in zip(replies, groups, strict=True) for part in _parts(reply, group)]
 
 
 def reused() -> errors.InvalidArgument:
@@ -126,14 +124,25 @@ def reused() -> errors.InvalidArgument:
     return errors.InvalidArgument((), "REQUEST_ID_REUSED", "the request_id was used for another request")
 
 
+def _neighbours(calls: Sequence[ScriptCall]) -> Iterator[list[ScriptCall]]:
+    """Yield the calls in groups that may run as one."""
+    for plain, group in groupby(calls, lambda call: call.arguments[:HEAD] == PLAIN):
+        if plain:
+            yield list(group)
+        else:
+            yield from ([call] for call in group)
+
+
 def _merged(calls: Sequence[ScriptCall]) -> ScriptCall:
+    if len(calls) == 1:
+        return calls[0]
     keys = [key for call in calls for key in call.keys]
     return ScriptCall(keys, (*PLAIN, *(argument for call in calls for argument in call.arguments[HEAD:])))
 
 
 def _parts(reply: Any, calls: Sequence[ScriptCall]) -> Iterator[Any]:
     """Yield each call's part of the reply to them all; what was malformed is told to the first."""
-    if isinstance(reply, Exception):
+    if len(calls) == 1 or isinstance(reply, Exception):
         yield from [reply] * len(calls)
         return
     status, malformed, debts, waits = reply

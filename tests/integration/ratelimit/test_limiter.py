@@ -203,6 +203,24 @@ async def test_a_bad_key_falls_to_the_outage_behaviour(limits: OpenLimiter, subj
     assert limits.counted("own", "allowed_degraded") == 2
 
 
+async def test_many_at_once_that_have_nothing_to_do_with_each_other(limits: OpenLimiter, subject: str) -> None:
+    """They take one round trip; a denied one is remembered; a bad key fails alone; unlimited ones ask nobody."""
+    names = (("own", subject), ("own", subject), ("own", subject), ("own", "free"), ("tried", subject))
+    asks = [limits.limiter.resolve(policy, name, 1, "") for policy, name in names]
+    before = limits.round_trips()
+    decided = await limits.limiter.decide_each(asks)
+    assert limits.round_trips() == before + 1
+    assert [(answer.allowed, answer.remaining) for answer, _ in decided[:3]] == [(1, 1), (1, 0), (0, 0)]
+    assert [answer.allowed for answer, _ in decided[3:]] == [1, 1]
+    assert (await limits.limiter.decide_each(asks[:3]))[0][0].allowed == 0
+    assert limits.round_trips() == before + 1
+    await limits.redis.client.rpush(f"rl:{{{subject}-bad}}:own", "item")
+    bad = limits.limiter.resolve("own", f"{subject}-bad", 1, "")
+    good = limits.limiter.resolve("own", f"{subject}-good", 1, "")
+    assert [degraded for _, degraded in await limits.limiter.decide_each([good, bad, good])] != [False] * 3
+    assert limits.breaker.failure_count == 0
+
+
 async def test_a_changed_file_is_in_force_at_once(engines: EmbeddedEngines, subject: str, tmp_path: Path) -> None:
     """A new capacity counts what was used; a broken file changes nothing; the version tells."""
     file = tmp_path / "limits.toml"

@@ -194,6 +194,37 @@ async def test_stream_goes_on_after_an_error(served: Served, subject: str) -> No
     assert answers[1].error.code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
+async def test_stream_of_all_kinds_of_checks(served: Served, subject: str) -> None:
+    """Single checks, batches, repeated requests and wrong ones are charged and answered in the order sent."""
+    repeated = stream_request(descriptor("auth_endpoint", subject, 2), request_id=str(uuid.uuid4()))
+    sent = [
+        stream_request(descriptor("auth_endpoint", subject)),
+        stream_request(descriptor("auth_endpoint", subject), descriptor("auth_endpoint", subject)),
+        stream_request(descriptor("auth_endpoint", subject, 11)),
+        repeated,
+        repeated,
+        stream_request(descriptor("auth_endpoint", subject, 6), mode=ALL),
+        stream_request(descriptor("auth_endpoint", subject, 5)),
+    ]
+    call = served.client.rate_limit.StreamCheckRateLimit(iter(sent), timeout=TIMEOUT)
+    answers = [answer async for answer in call]
+    assert answers[2].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    left = [[result.remaining for result in answer.check.results] for answer in answers]
+    assert left == [[9], [8, 7], [], [5], [5], [5], [0]]
+    assert [answer.check.allowed for answer in answers] == [True, True, False, True, True, False, True]
+
+
+async def test_stream_of_a_denied_caller_costs_redis_nothing(served: Served, subject: str) -> None:
+    """Once denied, the rest of a stream is denied from memory."""
+    await check(served, descriptor("email_send", subject, 3))
+    assert not (await check(served, descriptor("email_send", subject))).allowed
+    before = served.sample("ratelimit_batch_calls_count")
+    sent = [stream_request(descriptor("email_send", subject)) for _ in range(50)]
+    call = served.client.rate_limit.StreamCheckRateLimit(iter(sent), timeout=TIMEOUT)
+    assert [answer.check.allowed async for answer in call] == [False] * 50
+    assert served.sample("ratelimit_batch_calls_count") == before
+
+
 async def test_stream_is_a_conversation(served: Served, subject: str) -> None:
     """Each check is answered while the caller keeps the stream open, and the caller may leave at any time."""
     call = served.client.rate_limit.StreamCheckRateLimit(timeout=TIMEOUT)
