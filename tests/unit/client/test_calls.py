@@ -99,6 +99,24 @@ async def test_used_up_quota_is_told_at_once(client: Face, server: ScriptedServe
     assert len(script.asked) == 1
 
 
+@pytest.mark.parametrize("client", ["async"], indirect=True)
+async def test_servers_in_trouble_are_spared(client: Face, server: ScriptedServer) -> None:
+    """After ten failures in a row a call is made once, until answers pay for retries again."""
+    script = server.script(rpcs.MATCHING_GET_PROFILE, *[told_to_wait(1)] * 20)
+    attempts = []
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            await client.call("matching", "get_profile", user_id=ADA)
+        attempts.append(len(script.asked) - sum(attempts))
+    assert attempts == [4, 4, 2, 1, 1]
+    script.answers[:] = [*[matching_service_pb2.GetProfileResponse()] * 40, told_to_wait(1), told_to_wait(1)]
+    for _ in range(40):
+        await client.call("matching", "get_profile", user_id=ADA)
+    with pytest.raises(Unavailable):
+        await client.call("matching", "get_profile", user_id=ADA)
+    assert len(script.asked) - sum(attempts) - 40 == 2
+
+
 async def test_never_means_never(client: Face, server: ScriptedServer) -> None:
     """A server may forbid the retry."""
     script = server.script(rpcs.MATCHING_GET_PROFILE, told_to_wait(-1), GONE)
