@@ -77,7 +77,7 @@ async def test_closing_the_client_ends_it(client: Face, server: ScriptedServer) 
     """A thread or task that watches ends when the client is closed, in good order."""
     server.script(rpcs.MATCHING_WATCH_MATCHES, (event(1), event(2), Failure(grpc.StatusCode.UNAVAILABLE)))
     seen = []
-    async for message in client.open("matching", "watch_matches", user_id=ADA):
+    async for message in client.open("matching", "watch_matches", user_id=ADA, patience=0):
         seen.append(message.event.match.id)
         await client.close()
     assert "1" in seen
