@@ -31,7 +31,7 @@ export interface TlsOptions {
 export interface ConnectOptions {
   /** The key of this back end, or what returns it, asked for every call. A call's own `authorization` header wins. */
   readonly apiKey?: string | (() => string | Promise<string>);
-  /** Whether to use TLS, and with which certificates; left out, `https://` means yes and anything else no. */
+  /** Whether to use TLS, and with which certificates; left out, an address says so, and `HOST:PORT` means TLS to others. */
   readonly tls?: boolean | TlsOptions;
   /** How often a call is tried at most; 1 means that nothing is repeated. */
   readonly maxAttempts?: number;
@@ -56,10 +56,11 @@ export interface Wingman {
 /**
  * Return a client of the server at `target`: `HOST:PORT`, or an `http` or `https` address. Connects on the first call.
  *
- * Throws a TypeError where a key would leave this machine without TLS, unless `tls` is false.
+ * TLS is used to other machines, unless `tls` is false or the address begins with `http`; a key goes there without TLS only
+ * where `tls` is false, and a TypeError is thrown otherwise.
  */
 export function connect(target: string, options: ConnectOptions = {}): Wingman {
-  const url = urlOf(target, options);
+  const url = originOf(target, options);
   const tls = typeof options.tls === "object" ? options.tls : {};
   const sessions = new Http2SessionManager(url, {}, tls as { ca?: string; cert?: string; key?: string });
   const transport = obliging(
@@ -83,13 +84,16 @@ export function connect(target: string, options: ConnectOptions = {}): Wingman {
   };
 }
 
-function urlOf(target: string, { apiKey, tls }: ConnectOptions): string {
-  const url = new URL(target.includes("://") ? target : `${tls ? "https" : "http"}://${target}`);
+/** The origin of a target. Throws a TypeError where the options say otherwise, or would send a key for all to read. */
+export function originOf(target: string, { apiKey, tls }: Pick<ConnectOptions, "apiKey" | "tls">): string {
+  const whole = target.includes("://");
+  const local = LOOPBACK.test(new URL(whole ? target : `http://${target}`).hostname);
+  const url = new URL(whole ? target : `${(tls ?? !local) ? "https" : "http"}://${target}`);
   const secure = url.protocol === "https:";
   if ((!secure && url.protocol !== "http:") || (tls !== undefined && Boolean(tls) !== secure)) {
     throw new TypeError(`${url.protocol}// does not go with tls: ${String(Boolean(tls))}`);
   }
-  if (!secure && apiKey !== undefined && tls === undefined && !LOOPBACK.test(url.hostname)) {
+  if (!secure && apiKey !== undefined && tls === undefined && !local) {
     throw new TypeError("an API key would be sent without TLS; say tls: false if the network is trusted");
   }
   return url.origin;

@@ -1,21 +1,28 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { connect } from "../src/index.js";
+import { originOf } from "../src/connect.js";
 
-test("a key does not leave the machine without TLS, unless that is asked for", () => {
-  assert.throws(() => connect("wingman.example.com:50051", { apiKey: "wmk_1" }), TypeError);
-  assert.throws(() => connect("http://wingman.example.com", { apiKey: "wmk_1" }), TypeError);
-  connect("wingman.example.com:50051", { apiKey: "wmk_1", tls: false }).close();
-  connect("wingman.example.com:50051", { apiKey: "wmk_1", tls: true }).close();
-  connect("https://wingman.example.com", { apiKey: "wmk_1" }).close();
+test("TLS is used to other machines, and where it is asked for", () => {
+  assert.equal(originOf("wingman.example.com:50051", {}), "https://wingman.example.com:50051");
+  assert.equal(originOf("wingman.example.com:80", { apiKey: "wmk_1" }), "https://wingman.example.com:80");
+  assert.equal(originOf("wingman.example.com:50051", { tls: false }), "http://wingman.example.com:50051");
+  assert.equal(originOf("http://wingman.example.com", {}), "http://wingman.example.com");
+  assert.equal(originOf("localhost:50051", { tls: { ca: "" } }), "https://localhost:50051");
   for (const address of ["localhost:50051", "127.0.0.1:50051", "[::1]:50051"]) {
-    connect(address, { apiKey: "wmk_1" }).close();
+    assert.equal(originOf(address, { apiKey: "wmk_1" }), `http://${address}`);
   }
 });
 
+test("a key goes to another machine without TLS only where that is asked for", () => {
+  assert.throws(() => originOf("http://wingman.example.com", { apiKey: "wmk_1" }), TypeError);
+  const asked = { apiKey: "wmk_1", tls: false };
+  assert.equal(originOf("http://wingman.example.com", asked), "http://wingman.example.com");
+  assert.equal(originOf("wingman.example.com:50051", asked), "http://wingman.example.com:50051");
+});
+
 test("an address that says one thing and options that say another are refused", () => {
-  assert.throws(() => connect("http://localhost:50051", { tls: true }), TypeError);
-  assert.throws(() => connect("https://localhost:50051", { tls: false }), TypeError);
-  assert.throws(() => connect("ftp://localhost:50051"), TypeError);
+  assert.throws(() => originOf("http://localhost:50051", { tls: true }), TypeError);
+  assert.throws(() => originOf("https://localhost:50051", { tls: false }), TypeError);
+  assert.throws(() => originOf("ftp://localhost:50051", {}), TypeError);
 });
