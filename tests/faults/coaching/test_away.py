@@ -20,6 +20,7 @@ from google.rpc import error_details_pb2
 from support.claude_server import BreaksOff, ClaudeServer, Refuses, Says, serving_claude
 from support.coaching import Told, ask, conversation_of, tokens_left
 from support.databases import fresh_database
+from support.own_postgres import OwnPostgres
 from support.requests import TIMEOUT, join
 from support.served import Served, start
 from support.server import roomy_limits, serving_application
@@ -117,17 +118,16 @@ async def test_redis_is_killed(claude: ClaudeServer, dsn: str, valkey: OwnValkey
         assert (await ask(client, person, "Back?", before.conversation_id)).error is None
 
 
-async def test_database_is_stopped(claude: ClaudeServer, engines: EmbeddedEngines, tmp_path: Path) -> None:
+async def test_database_is_killed(claude: ClaudeServer, engines: EmbeddedEngines, tmp_path: Path) -> None:
     """The coach goes on and knows nobody."""
-    postgres = EmbeddedEngines(tmp_path / "postgres", valkey=False)
+    postgres = OwnPostgres(tmp_path / "postgres")
     postgres.start()
     try:
-        postgres.wait()
-        await migrate(postgres.postgres_dsn, read_migrations(), baseline=True)
-        async with coached(postgres.postgres_dsn, engines.redis_url, tmp_path / "server") as client:
+        await migrate(postgres.dsn, read_migrations(), baseline=True)
+        async with coached(postgres.dsn, engines.redis_url, tmp_path / "server") as client:
             person = (await join(client)).user_id
             assert "SCHOLAR" in await facts_told(client, claude, person)
-            postgres.stop()
+            postgres.crash()
             assert await facts_told(client, claude, person) == "About the person, as data: {}"
     finally:
         postgres.stop()

@@ -9,15 +9,24 @@ from google.rpc import error_details_pb2
 
 from support.claude_server import BreaksOff, ClaudeServer, Refuses, Says
 from support.coaching import ask, conversation_of, tokens_left
+from support.conversations import converse, create_store
 from support.requests import TIMEOUT
 from support.stubs import Stubs
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
 from wingmanmatch_client import reason_of
+from wingmanmatch_server.coaching.history import HISTORY_TOKENS
+from wingmanmatch_server.coaching.model import estimate_tokens
 from wingmanmatch_server.coaching.replies import NOTHING_SAID, REFUSED_BY_MODEL
 from wingmanmatch_server.drivers.redis import RedisServer
 
 CAPACITY = 20_000
+
+
+@pytest.fixture(scope="module")
+def transport() -> str:
+    """The database says no more than a few facts here; test_personal_data.py asks it both ways."""
+    return "postgres"
 
 
 def new_id() -> str:
@@ -66,6 +75,24 @@ async def test_conversation_goes_on(client: Stubs, claude: ClaudeServer) -> None
     kept = await conversation_of(client, person, first.conversation_id)
     assert [each.text for each in kept.messages] == ["I froze at a party.", first.text, "What now?", second.text]
     assert kept.create_time.ToDatetime() <= kept.update_time.ToDatetime() < kept.expire_time.ToDatetime()
+
+
+async def test_long_conversation_is_shown_in_part(client: Stubs, claude: ClaudeServer, redis: RedisServer) -> None:
+    """The latest of it whole, what the person wrote before in short, to the model and to whoever reads it."""
+    person, store = new_id(), create_store(redis)
+    known = await store.find(person, await converse(store, person))
+    for number in range(12):
+        assert await store.add(known, f"Question {number}? " + "why " * 400, "because " * 200, minor=False)
+        known = await store.find(person, known.id)
+    await ask(client, person, "And now?", known.id)
+    request = claude.requests[-1]
+    assert request["messages"][0]["role"] == "user"
+    assert request["messages"][-1] == {"role": "user", "content": "And now?"}
+    assert sum(estimate_tokens(each["content"]) for each in request["messages"]) < HISTORY_TOKENS + 10
+    assert "Question 0? why" in request["system"][1]["text"]
+    kept = await conversation_of(client, person, known.id)
+    assert kept.summary.startswith("Hello?\nQuestion 0? why")
+    assert kept.messages[0].text.startswith("Question ")
 
 
 async def test_conversation_is_its_persons_own(client: Stubs) -> None:

@@ -12,6 +12,12 @@ from wingmanmatch.coaching.v1 import coaching_pb2
 from wingmanmatch_client import reason_of
 
 
+@pytest.fixture(scope="module")
+def transport() -> str:
+    """The database says no more than a few facts here; test_personal_data.py asks it both ways."""
+    return "postgres"
+
+
 def new_id() -> str:
     """Return the id of somebody new."""
     return str(uuid.uuid4())

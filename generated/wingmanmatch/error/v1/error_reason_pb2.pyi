@@ -145,7 +145,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_COACHING_BUDGET_SPENT: _ErrorReason.ValueType  # 102
     """The person's daily coaching budget is spent; `google.rpc.RetryInfo` says when it refills."""
     ERROR_REASON_COACH_UNAVAILABLE: _ErrorReason.ValueType  # 103
-    """The model did not answer or stopped in the middle; what was sent before stays valid."""
+    """The model did not answer or stopped in the middle; what was sent before stays valid, and `metadata.conversation_id`
+    names the conversation that holds it.
+    """
     ERROR_REASON_CIRCUIT_BREAKER_NOT_FOUND: _ErrorReason.ValueType  # 110
     """No circuit breaker has this name."""
 
@@ -279,7 +281,9 @@ ERROR_REASON_MESSAGE_REFUSED: ErrorReason.ValueType  # 101
 ERROR_REASON_COACHING_BUDGET_SPENT: ErrorReason.ValueType  # 102
 """The person's daily coaching budget is spent; `google.rpc.RetryInfo` says when it refills."""
 ERROR_REASON_COACH_UNAVAILABLE: ErrorReason.ValueType  # 103
-"""The model did not answer or stopped in the middle; what was sent before stays valid."""
+"""The model did not answer or stopped in the middle; what was sent before stays valid, and `metadata.conversation_id`
+names the conversation that holds it.
+"""
 ERROR_REASON_CIRCUIT_BREAKER_NOT_FOUND: ErrorReason.ValueType  # 110
 """No circuit breaker has this name."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -444,7 +444,8 @@ export enum ErrorReason {
   COACHING_BUDGET_SPENT = 102,
 
   /**
-   * The model did not answer or stopped in the middle; what was sent before stays valid.
+   * The model did not answer or stopped in the middle; what was sent before stays valid, and `metadata.conversation_id`
+   * names the conversation that holds it.
    *
    * @generated from enum value: ERROR_REASON_COACH_UNAVAILABLE = 103;
    */
