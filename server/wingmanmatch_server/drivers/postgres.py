@@ -10,19 +10,16 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 import orjson
-import structlog
 
 from wingmanmatch_server.drivers.database import HEALTH, call_error, unavailable
 from wingmanmatch_server.drivers.postgres_connections import Connections
-
-log = structlog.get_logger(__name__)
+from wingmanmatch_server.drivers.postgres_listener import Listener
 
 # How a database that is away shows itself besides an SQLSTATE. asyncpg answers a connection that dies in mid-reply with
 # InternalClientError, an Exception of its own.
 AWAY = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 COMMAND_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 3.0
-RECONNECT_DELAY = 1.0
 # What reaches a function must be what the REST transport would send, so JSON's types stand for PostgreSQL's.
 JSON_TEXT_TYPES = ("uuid", "timestamptz")
 TRANSACTION_POOLER_PORT = "6543"
@@ -36,10 +33,10 @@ class PostgresDatabase:
     sets its own, at three round trips instead of one, and nothing can listen.
     """
 
-    def __init__(self, connections: Connections, connect: Callable[[], Awaitable[Any]], *, pooled: bool) -> None:
-        """`connect` makes a connection beside those; `pooled` says that a transaction pooler is between."""
+    def __init__(self, connections: Connections, listener: Listener, *, pooled: bool) -> None:
+        """`pooled` says that a transaction pooler is between."""
         self._connections = connections
-        self._connect = connect
+        self._listener = listener
         self._pooled = pooled
 
     async def call(self, function: str, /, **parameters: Any) -> Any:
@@ -73,35 +70,10 @@ class PostgresDatabase:
     async def follow(
         self, channel: str, callback: Callable[[str | None], None]
     ) -> Callable[[], Awaitable[None]] | None:
-        """See `Database.follow`; holds one connection outside the pool and replaces it when it is lost."""
+        """See `Database.follow`; all channels are heard on one connection outside the pool."""
         if self._pooled:
             return None
-        task = asyncio.create_task(self._keep_listening(channel, callback))
-
-        async def stop() -> None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-        return stop
-
-    async def _keep_listening(self, channel: str, callback: Callable[[str | None], None]) -> None:
-        while True:
-            try:
-                await self._listen_until_lost(channel, callback)
-            except (asyncpg.PostgresError, *AWAY) as error:
-                log.warning("listen_failed", channel=channel, error=type(error).__name__)
-            await asyncio.sleep(RECONNECT_DELAY)
-
-    async def _listen_until_lost(self, channel: str, callback: Callable[[str | None], None]) -> None:
-        connection = await self._connect()
-        try:
-            lost = asyncio.Event()
-            connection.add_termination_listener(lambda _: lost.set())
-            await connection.add_listener(channel, lambda *about: callback(about[-1]))
-            callback(None)
-            await lost.wait()
-        finally:
-            connection.terminate()
+        return self._listener.follow(channel, callback)
 
 
 def behind_transaction_pooler(dsn: str) -> bool:
@@ -142,7 +114,8 @@ async def open_postgres(
         raise unavailable() from error
     connections = Connections(pool, acquire_timeout=acquire_timeout)
     try:
-        yield PostgresDatabase(connections, lambda: asyncpg.connect(dsn, **options), pooled=pooled)
+        listener = Listener(lambda: asyncpg.connect(dsn, **options), AWAY)
+        yield PostgresDatabase(connections, listener, pooled=pooled)
     finally:
         await _close(pool, connections)
 
