@@ -21,15 +21,24 @@ from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.share_links import ShareLinks
 
 COPIES_TTL = timedelta(minutes=10)
-CHECK_INTERVAL = 10.0  # seconds; where the database cannot tell of changes
+CHECK_INTERVAL = 10.0  # seconds
 PURGE_INTERVAL = 600.0
 
 
 @asynccontextmanager
 async def open_challenges(
-    settings: Settings, database: Database, redis: RedisServer, breaker: Breaker, registry: CollectorRegistry
+    settings: Settings,
+    database: Database,
+    redis: RedisServer,
+    breaker: Breaker,
+    registry: CollectorRegistry,
+    *,
+    check_interval: float = CHECK_INTERVAL,
 ) -> AsyncIterator[ChallengeService]:
-    """Make what serves challenges, and follow the changes of the catalogue. `breaker` is that of Redis."""
+    """Make what serves challenges, and follow the changes of the catalogue. `breaker` is that of Redis.
+
+    Where the database cannot tell of changes, it is asked every `check_interval` seconds.
+    """
     reads = Counter(
         "challenge_catalogue_reads", "Reads of the catalogue, by where it was found.", ["place"], registry=registry
     )
@@ -43,7 +52,7 @@ async def open_challenges(
     async with AsyncExitStack() as stack:
         stop_listening = await database.listen(CHANNEL, catalogue.changed)
         if stop_listening is None:
-            check = repeat("check_catalogue", catalogue.check, interval=CHECK_INTERVAL)
+            check = repeat("check_catalogue", catalogue.check, interval=check_interval)
             await stack.enter_async_context(background(check))
         else:
             stack.push_async_callback(stop_listening)

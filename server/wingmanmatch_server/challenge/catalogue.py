@@ -34,7 +34,7 @@ class Copies(Protocol):
 
 
 class Catalogue:
-    """The catalogue as it is, or was less than ten minutes ago where nothing tells of changes."""
+    """The catalogue as it was when it was last heard of a change, by `changed` or by `check`."""
 
     def __init__(
         self,

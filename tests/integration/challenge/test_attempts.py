@@ -75,6 +75,20 @@ async def test_points_are_those_of_the_moment(challenges: Challenges) -> None:
         )
 
 
+async def test_retired_while_under_way(challenges: Challenges) -> None:
+    """Who has a challenge under way may submit it, and earns its points, though nobody starts it any more."""
+    ann = await somebody(challenges)
+    started = await challenges.start(ann, 6)
+    about = started["challenge"]["id"]
+    await challenges.sql.execute("update approach_challenges set retired = true where id = $1", about)
+    try:
+        answer = await challenges.store.submit(started["id"], ann)
+        assert answer["user_challenge"]["earned_points"] == started["challenge"]["points"]
+        assert await reason_of(challenges.store.start(ann, about)) == (errors.NotFound, "CHALLENGE_NOT_FOUND")
+    finally:
+        await challenges.sql.execute("update approach_challenges set retired = false where id = $1", about)
+
+
 async def test_refused_starts(challenges: Challenges) -> None:
     """Nobody, an unknown challenge, a retired one, and one that is under way; nothing is left behind."""
     ann = await somebody(challenges)

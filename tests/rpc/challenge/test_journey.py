@@ -1,6 +1,7 @@
 """Challenges as callers use them: the catalogue, taking one on, submitting it, looking back."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from itertools import chain
@@ -10,16 +11,23 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
-from support.databases import fresh_database
-from support.edge import Failure, failure_of
+from support.databases import fresh_database, open_database
+from support.edge import Failure, failure_of, serving
 from support.requests import TIMEOUT, join
 from support.server import serving_application
 from support.stubs import Stubs
 from wingmanmatch.challenge.v1 import challenge_pb2
 from wingmanmatch.challenge.v1 import challenge_service_pb2 as pb
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
+from wingmanmatch_server.bootstrap.challenge import open_challenges
+from wingmanmatch_server.bootstrap.status import REDIS_LIMITS
+from wingmanmatch_server.drivers.redis import open_redis
+from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.settings import Settings
 
+PLACES = ("database", "redis")
 STARTED = challenge_pb2.USER_CHALLENGE_STATE_STARTED
 SUBMITTED = challenge_pb2.USER_CHALLENGE_STATE_SUBMITTED
 EXPIRED = challenge_pb2.USER_CHALLENGE_STATE_EXPIRED
@@ -115,11 +123,34 @@ async def test_challenge_by_id(client: Stubs) -> None:
 @pytest.mark.parametrize("transport", ["postgres"], indirect=True)
 async def test_change_of_the_catalogue_shows(client: Stubs, sql: asyncpg.Connection) -> None:
     """What somebody changes in the database is what callers see soon after, though copies are kept for ten minutes."""
+    await see_changes(client, sql)
+
+
+async def test_change_of_the_catalogue_is_asked_for(
+    dsn: str, sql: asyncpg.Connection, own_redis_url: str, transport: str
+) -> None:
+    """The same where the database cannot tell of changes, and is asked instead; here more often than a server does."""
+    registry = CollectorRegistry()
+    settings = Settings(_env_file=None, enable_challenge_sharing=False)
+    breaker = Breaker("redis", REDIS_LIMITS, time.monotonic)
+    async with (
+        open_database(dsn, transport) as database,
+        open_redis(own_redis_url) as redis,
+        open_challenges(settings, database, redis, breaker, registry, check_interval=0.05) as service,
+        serving(service, service=pb.DESCRIPTOR.services_by_name["ChallengeService"]) as edge,
+    ):
+        await see_changes(Stubs(edge.channel), sql)
+    read = {place: registry.get_sample_value("challenge_catalogue_reads_total", {"place": place}) for place in PLACES}
+    assert all(read.values()), read
+
+
+async def see_changes(client: Stubs, sql: asyncpg.Connection) -> None:
+    """Add a challenge and retire it, and wait until callers see either."""
     await list_all(client)
     added = str(uuid.uuid4())
     await sql.execute(
         """insert into approach_challenges (id, title, description, difficulty, points)
-        values ($1, 'Brand new', 'Try it.', 'BEGINNER', 1)""",
+        values ($1::uuid, 'Brand new ' || $1::uuid, 'Try it.', 'BEGINNER', 1)""",
         added,
     )
     await until(client, added, there=True)
