@@ -33,10 +33,11 @@ fmt: .venv/.dev ## Rewrite the code in its proper form
 	$(BIN)/ruff format
 	$(BIN)/buf format --write protos
 
-gen: .venv/.dev ## Generate generated/ and the client's faces from protos/, docs/configuration.md from the settings
+gen: .venv/.dev ## Generate generated/, the clients and docs/api/ from protos/, docs/configuration.md from the settings
 	$(BIN)/python protos/generate.py
 	$(BIN)/python protos/generate_typescript.py
 	$(BIN)/python protos/generate_client.py
+	$(BIN)/python protos/generate_api.py
 	$(BIN)/python docs/generate_configuration.py
 
 bench: .venv/.dev ## Run the benchmarks, each beside its limit
