@@ -81,12 +81,10 @@ $$;
 
 comment on function public.require_meetup_ahead is 'Raises WM409 MEETUP_NOT_SCHEDULED or MEETUP_STARTED.';
 
-create function public.expire_meetups(p_limit integer default 100, p_match_id uuid default null)
+create function public.expire_meetups(p_limit integer default 100)
     returns jsonb
     language plpgsql
     set search_path = ''
-    -- Of all meet-ups or of one match: two plans.
-    set plan_cache_mode = force_custom_plan
 as $$
 declare
     expired integer;
@@ -94,7 +92,6 @@ begin
     with due as (
         select m.id from public.meetups m
         where m.state = 'SCHEDULED' and m.scheduled_time <= now() - interval '168 hours'
-            and (p_match_id is null or m.match_id = p_match_id)
         order by m.scheduled_time
         limit p_limit
         for update skip locked
@@ -106,8 +103,8 @@ end
 $$;
 
 comment on function public.expire_meetups is
-    'Marks at most p_limit scheduled meet-ups EXPIRED that are past their week, of one match or of all. Returns '
-    '{"expired": n}. Any number may run at once.';
+    'Marks at most p_limit scheduled meet-ups EXPIRED that are past their week. Returns {"expired": n}. Any number may run '
+    'at once.';
 
 create function public.require_no_meetup(p_match_id uuid)
     returns void
@@ -115,6 +112,9 @@ create function public.require_no_meetup(p_match_id uuid)
     set search_path = ''
 as $$
 begin
+    -- Not skipping what a sweep has locked: it waits for nothing, so it can be waited for.
+    update public.meetups m set state = 'EXPIRED'
+    where m.match_id = p_match_id and m.state = 'SCHEDULED' and m.scheduled_time <= now() - interval '168 hours';
     perform public.raise_error('WM409', 'MEETUP_EXISTS', 'the match has a scheduled meet-up already',
         jsonb_build_object('meetup_id', m.id))
     from public.meetups m
@@ -122,7 +122,8 @@ begin
 end
 $$;
 
-comment on function public.require_no_meetup is 'Raises WM409 MEETUP_EXISTS.';
+comment on function public.require_no_meetup is
+    'Raises WM409 MEETUP_EXISTS, having marked what is past its week. The caller holds both people.';
 
 create function public.schedule_meetup(
     p_match_id uuid,
@@ -158,7 +159,6 @@ begin
     perform public.require_time_ahead(p_scheduled_time);
     perform public.require_challenge(p_requester_challenge_id);
     perform public.require_challenge(p_invitee_challenge_id);
-    perform public.expire_meetups(p_match_id => p_match_id);
     perform public.require_no_meetup(p_match_id);
     insert into public.meetups (
         match_id, requester_id, invitee_id, venue_name, venue_author_id, scheduled_time, requester_challenge_id,

@@ -391,6 +391,18 @@ async def test_export_has_everything_that_a_person_gave(people: People) -> None:
     assert friend in said
 
 
+async def test_export_leaves_out_what_the_other_person_wrote(people: People) -> None:
+    """Of a meet-up each gets the facts, their own notes, and the place if they chose it."""
+    me, friend = await people.join_many(2)
+    meetup = await people.schedule(await people.match(me, friend), me, venue_name="the venuemark")
+    await people.meetups.update_meetup_notes(meetup["id"], me, "the diarymark")
+    (mine,) = [record for kind, record in await exported(people, me) if kind == "MEETUP"]
+    (theirs,) = [record for kind, record in await exported(people, friend) if kind == "MEETUP"]
+    assert (mine["venue_name"], mine["notes"]) == ("the venuemark", "the diarymark")
+    assert "mark" not in str(theirs)
+    assert (theirs["id"], theirs["scheduled_time"]) == (meetup["id"], meetup["scheduled_time"])
+
+
 async def test_export_comes_in_pages(people: People) -> None:
     """Pages joined are the whole, the oldest first, even where records are of one moment."""
     me = await people.join()

@@ -130,6 +130,28 @@ async def test_moving_and_cancelling_at_once(crowd: People) -> None:
     assert await crowd.broken_rules() == []
 
 
+async def test_scheduling_while_the_last_one_expires(crowd: People) -> None:
+    """Who schedules anew at the moment of the sweep waits for it, and is not told of a meet-up that is over."""
+    (match,) = await matches_of(crowd, 1)
+    await crowd.schedule(match, match["requester_id"])
+    await crowd.sql.execute("update meetups set scheduled_time = now() - interval '7 days'")
+    async with crowd.sql.transaction():
+        await crowd.sql.execute("select expire_meetups()")
+        scheduling = asyncio.create_task(crowd.schedule(match, match["invitee_id"]))
+        await until_waiting(crowd, scheduling)
+    assert (await scheduling)["state"] == "SCHEDULED"
+    assert await crowd.broken_rules() == []
+
+
+async def until_waiting(people: People, call: asyncio.Task[Any]) -> None:
+    """Return when a call waits for a lock, or has ended."""
+    query = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    while not call.done() and not await people.sql.fetchval(query):
+        await asyncio.sleep(0.005)
+        # Within a transaction the view shows what it showed first.
+        await people.sql.execute("select pg_stat_clear_snapshot()")
+
+
 async def test_scheduling_while_the_match_ends(crowd: People) -> None:
     """Whichever comes first, no meet-up lies ahead of a match that is over."""
     matches = await matches_of(crowd, CALLERS // 2)

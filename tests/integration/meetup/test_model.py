@@ -365,7 +365,7 @@ def test_database_agrees_with_the_model(fresh_database_dsn: str) -> None:
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=30,
+                    max_examples=25,
                     stateful_step_count=25,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
