@@ -107,3 +107,17 @@ def test_secrets_do_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:hunter2@host")
     settings = load_settings()
     assert "hunter2" not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("feature", ["match_sharing", "challenge_sharing"])
+def test_sharing_is_off_for_a_reason(monkeypatch: pytest.MonkeyPatch, feature: str) -> None:
+    """It is on unless it is not wanted, or in production replicas would sign by different secrets."""
+    assert Settings().why_not_shared(feature) == ""
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    assert Settings().why_not_shared(feature) == "LINK_SECRET is not set"
+    monkeypatch.setenv("LINK_SECRET", "x" * 32)
+    assert Settings().why_not_shared(feature) == ""
+    monkeypatch.setenv(f"ENABLE_{feature.upper()}", "false")
+    assert Settings().why_not_shared(feature) == f"ENABLE_{feature.upper()} is false"
