@@ -189,10 +189,8 @@ class Dispatcher:
         """
         if delivery.outcome is Outcome.IN_FLIGHT:
             return self._random.uniform(1, 5) * self._pace.in_flight_retry
-        if delivery.pause_seconds is not None:
-            return 0.0  # the pause itself holds the mail back, and may be ended early
-        if delivery.outcome is Outcome.WITHHELD:
-            return self._mailer.away_for()
+        if delivery.pause_seconds is not None or delivery.outcome is Outcome.WITHHELD:
+            return 0.0  # the pause or the breaker holds mails back, and may end early
         return self._random.uniform(0, self._backoff(attempt, self._pace.first_retry, self._pace.longest_retry))
 
     def _tell_paused(self, paused: bool) -> None:  # noqa: FBT001

@@ -32,11 +32,27 @@ PAGE = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <style>
-body {{ font: 1.125rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 4rem auto; padding: 0 1rem; }}
-button {{ font: inherit; padding: .75rem 1.5rem; min-height: 44px; border-radius: .5rem; cursor: pointer; }}
+:root {{ color-scheme: light dark; --page: #f4f1ec; --card: #fff; --ink: #1f2933; --brand: #0f766e; --mark: #fff; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --page: #14181b; --card: #1e2428; --ink: #eef1f3; --brand: #5eead4; --mark: #14181b; }}
+}}
+body {{ margin: 0; padding: 2rem 1rem; background: var(--page); color: var(--ink); }}
+body {{ font: 1rem/1.6 system-ui, sans-serif; }}
+header, main {{ box-sizing: border-box; max-width: 34rem; margin: 0 auto; }}
+header {{ padding: 0 2rem 1rem; color: var(--brand); font-size: 1.125rem; font-weight: 700; }}
+header span {{ display: inline-block; width: 1.75rem; margin-right: .6rem; border-radius: .5rem; text-align: center; }}
+header span {{ background: var(--brand); color: var(--mark); font-size: 1rem; line-height: 1.75rem; }}
+main {{ padding: 2rem; border-top: 6px solid var(--brand); border-radius: 1rem; background: var(--card); }}
+h1 {{ margin: 0 0 1rem; font-size: 1.6rem; line-height: 1.3; }}
+p {{ margin: 0 0 1.5rem; }}
+p:last-child, form {{ margin: 0; }}
+button {{ min-height: 44px; padding: .75rem 1.75rem; border: 0; border-radius: .6rem; background: #0f766e; color: #fff;
+  font: inherit; font-weight: 600; cursor: pointer; }}
+button:focus-visible {{ outline: 3px solid var(--brand); outline-offset: 3px; }}
 </style>
 </head>
 <body>
+<header><span aria-hidden="true">W</span>WingmanMatch</header>
 <main>
 <h1>{title}</h1>
 {body}

@@ -1,13 +1,14 @@
 """What Resend asks of one replica holds for all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
 
 from support.outbox import PACE, Journal, Outbox, create_dispatcher, running
-from support.resend_server import KEY, ResendServer, answer, drop_after_accepting, resend_server
+from support.resend_server import KEY, Handle, ResendServer, answer, drop_after_accepting, resend_server
 from wingmanmatch_server.notification.resend_mailer import open_resend
 from wingmanmatch_server.resilience.breaker import Breaker, Limits
 
@@ -98,6 +99,21 @@ async def test_mended_account_goes_on(outbox: Outbox, journal: Journal) -> None:
     assert accepted.key.endswith("/g2")
 
 
+async def test_cancelled_mail_never_leaves(outbox: Outbox, journal: Journal) -> None:
+    """Of mails called off while two replicas send them, Resend gets exactly those that were not called off in time."""
+    async with resend_server(delay=0.002) as server:
+        ids = sorted(await outbox.enqueue_many(100))
+        async with dispatching(outbox, server):
+            await server.asked(10)
+            answers = await asyncio.gather(*map(outbox.store.cancel, ids), return_exceptions=True)
+            cancelled = {each for each, answer in zip(ids, answers, strict=True) if isinstance(answer, Mapping)}
+            await journal.seen("notification_attempted", len(ids) - len(cancelled))
+    assert {each.notification_id for each in server.ledger} == set(ids) - cancelled
+    assert cancelled
+    refusals = {getattr(answer, "reason", None) for answer in answers if not isinstance(answer, Mapping)}
+    assert refusals <= {"NOTIFICATION_IN_FLIGHT", "NOTIFICATION_STATE_INVALID"}
+
+
 async def test_lost_answer_is_no_second_mail(outbox: Outbox, journal: Journal) -> None:
     """When the answer is lost the mail is asked for again, by the same bytes under the same key."""
     async with resend_server() as server:
@@ -108,6 +124,30 @@ async def test_lost_answer_is_no_second_mail(outbox: Outbox, journal: Journal) -
     [accepted] = server.ledger
     assert len(set(server.requests)) == 1
     assert (await outbox.row(notification_id))["provider_message_id"] == accepted.id
+
+
+async def test_mails_wait_for_the_probe_no_longer_than_it_takes(outbox: Outbox, journal: Journal) -> None:
+    """Who comes while one mail finds out whether Resend is back is due at once: it leaves when that one has."""
+    found_out = asyncio.Event()
+
+    async def hold(request: web.Request, handle: Handle) -> web.Response:
+        await found_out.wait()
+        return await handle(request)
+
+    breaker = Breaker("email", Limits(1, 0.1), asyncio.get_running_loop().time)
+    async with resend_server() as server, open_resend(KEY, server.url, breaker) as mailer:
+        server.misbehave(answer(500, "application_error"), hold)
+        await outbox.enqueue()
+        async with running(create_dispatcher(outbox, mailer)):
+            await journal.seen("notification_attempted")
+            await outbox.enqueue_many(8)
+            while "WITHHELD" not in {each["outcome"] for each in await journal.seen("notification_attempted")}:
+                await journal.more()
+            waiting = "select bool_and(next_attempt_time <= now()) from notifications where deferral_count > 0"
+            due = await outbox.sql.fetchval(waiting)
+            found_out.set()
+            await server.took(9)
+    assert due
 
 
 async def test_resend_away_costs_no_attempts(outbox: Outbox, journal: Journal) -> None:
