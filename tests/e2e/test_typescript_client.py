@@ -61,7 +61,7 @@ def test_lock_pins_hashes_and_names_no_registry() -> None:
 def test_package_is_what_consumers_import() -> None:
     """What would be published holds an entry for each path that the package exports, with its types."""
     exports = json.loads((CLIENT / "package.json").read_text("utf-8"))["exports"].values()
-    packed = json.loads(npm("pack", "--dry-run", "--json", "--ignore-scripts").stdout)[0]["files"]
+    packed = json.loads(npm("pack", "--dry-run", "--json", "--silent").stdout)[0]["files"]
     files = {f"./{file['path']}" for file in packed}
     for path in exports:
         assert {path, path.replace(".js", ".d.ts")} <= files
