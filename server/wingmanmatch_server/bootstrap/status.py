@@ -24,7 +24,7 @@ from wingmanmatch_server.telemetry.metrics import CircuitMetrics
 log = structlog.get_logger(__name__)
 
 DATABASE_LIMITS = Limits(failure_threshold=5, recovery=60.0)
-REDIS_LIMITS = Limits(failure_threshold=3, recovery=30.0)
+REDIS_LIMITS = Limits(failure_threshold=3, recovery=30.0, patience=0.2)  # it answers within milliseconds
 EMAIL_LIMITS = Limits(failure_threshold=3, recovery=120.0, probe_lease=20.0)
 EXTERNAL_API_LIMITS = Limits(failure_threshold=5, recovery=60.0)
 RETRY_LIMITS = {

@@ -134,7 +134,8 @@ async def test_killed(client: Stubs, valkey: EmbeddedEngines) -> None:
     assert await until_back(client, token) == session_id
 
 
-async def test_stopped(client: Stubs, valkey: EmbeddedEngines) -> None:
+@pytest.mark.parametrize("patience", [1.5, 0.5])
+async def test_stopped(client: Stubs, valkey: EmbeddedEngines, patience: float) -> None:
     """A Redis that takes calls and answers none is found out, refused at once, and used again when it goes on.
 
     The callers' deadlines pass before the server has waited for as long as it would.
@@ -143,7 +144,7 @@ async def test_stopped(client: Stubs, valkey: EmbeddedEngines) -> None:
     session_id = await get(client, token)
     os.kill(valkey.pids["Valkey"], signal.SIGSTOP)
     try:
-        calls = [asyncio.create_task(failure_of(get(client, token, patience=1.5))) for _ in range(30)]
+        calls = [asyncio.create_task(failure_of(get(client, token, patience))) for _ in range(30)]
         await profile_works(client)
         assert {failure.code for failure in await asyncio.gather(*calls)} <= GIVEN_UP
         assert_away(await refused_at_once(client, token))

@@ -10,6 +10,7 @@ import structlog
 from google.protobuf.struct_pb2 import Struct
 
 from support.edge import Edge, failure_of, serving
+from support.limiters import until
 from support.sessions import HOUR, create_store
 from wingmanmatch.session.v1 import session_service_pb2 as pb
 from wingmanmatch.session.v1 import session_service_pb2_grpc
@@ -52,6 +53,8 @@ async def test_logs_hold_no_secrets(edge: Edge, redis: RedisServer, failure_log:
     await redis.client.set(session_key(token), "no session")
     for call in (session.GetSession(get, timeout=5), session.TouchSession(pb.TouchSessionRequest(token=token))):
         assert (await failure_of(call)).reason == "INTERNAL"
+    # A client may have its answer a moment before the server has written the line.
+    await until(lambda: len(edge.log_lines()) == 7)
     lines = edge.log_lines()
     assert [orjson.loads(line)["reason"] for line in lines] == [""] * 4 + ["SESSION_NOT_FOUND", "INTERNAL", "INTERNAL"]
     failures = failure_log.getvalue().decode()
