@@ -7,7 +7,7 @@ import pytest
 from support.valkey import installed_program, oldest_program, own_valkey
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 
-SERVERS = {"Redis 6.2": oldest_program, "installed Redis": installed_program}
+SERVERS = {"Redis 6.2": oldest_program()} | ({"installed Redis": found} if (found := installed_program()) else {})
 
 
 @pytest.fixture(scope="session", params=["Valkey", *SERVERS])
@@ -18,7 +18,7 @@ def any_redis_url(
     if request.param == "Valkey":
         yield engines.redis_url
         return
-    server = SERVERS[request.param]()
+    server = SERVERS[request.param]
     if server is None:
         pytest.skip(f"there is no {request.param} on this machine")
     with own_valkey(tmp_path_factory.mktemp("redis"), server) as redis:

@@ -19,11 +19,13 @@ from redis.crc import key_slot
 from redis.maint_notifications import MaintNotificationsConfig
 
 from wingmanmatch_server import errors
+from wingmanmatch_server.drivers.coalescer import Coalescer
 from wingmanmatch_server.drivers.redis_url import Kind, parse_redis_url
 
 MAX_CONNECTIONS = 20
 SPARE_CONNECTIONS = 4  # of the pool's, for those who take no turn
-MAX_HELD = 2  # connections that scripts keep to themselves
+MAX_HELD = 3  # connections that are kept by those who send many commands at once
+MOST_READS = 64  # in one round trip: hashes may be large, and those behind them wait
 TIMEOUT = 5.0  # seconds to connect, and seconds to answer
 POOL_TIMEOUT = 1.0
 HEALTH_CHECK_INTERVAL = 15
@@ -80,6 +82,7 @@ class RedisServer:
         self.turn = asyncio.Semaphore(turns)  # first come, first served
         self._timeout = timeout
         self._held: list[Any] = []
+        self._reads: Coalescer[tuple[Any, ...], Any] = Coalescer(self._round_trip, largest=MOST_READS)
 
     def slot_of(self, key: str) -> int:
         """Return the slot of a key; without a cluster all keys are in one."""
@@ -102,6 +105,22 @@ class RedisServer:
             run = self._run_by_node if self.clustered else self._run_pipelined
             replies = await run(script, calls)
         return [_reply(reply) for reply in replies]
+
+    async def hmget(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
+        """Return fields of a hash. Those who ask at the same time share a round trip, except on a cluster.
+
+        It takes no turn. Raises errors.Unavailable, and redis-py's ResponseError for a key of another type.
+        """
+        with away():
+            try:
+                reading = (
+                    self.client.hmget(key, fields) if self.clustered else self._reads.submit(("HMGET", key, *fields))
+                )
+                found: list[bytes | None] = await reading
+            except exceptions.ResponseError as error:
+                _reply(error)
+                raise
+            return found
 
     @asynccontextmanager
     async def subscribed(self, channel: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -160,12 +179,15 @@ class RedisServer:
     async def _send(
         self, script: Script, calls: Sequence[ScriptCall], node: ClusterNode | None, *, load: bool
     ) -> list[Any]:
-        packed = []
+        commands = []
         for call in calls:
             name, body = ("EVAL", script.text) if load else ("EVALSHA", script.sha)
-            words: Any = (name, body, len(call.keys), *call.keys, *call.arguments)
-            packed.append(pack_command(words))
+            commands.append((name, body, len(call.keys), *call.keys, *call.arguments))
             load = False
+        return await self._round_trip(commands, node)
+
+    async def _round_trip(self, commands: Sequence[tuple[Any, ...]], node: ClusterNode | None = None) -> list[Any]:
+        packed = list(map(pack_command, commands))
         lent = self._held_connection() if node is None else self._connection_to(node)
         async with asyncio.timeout(self._timeout), lent as connection:
             await connection.send_packed_command(packed, check_health=False)
@@ -274,6 +296,7 @@ def _raise_lost_cancellation() -> None:
 
 
 def _reply(reply: Any) -> Any:
+    """Return the reply or what stands for its error. Raises errors.Unavailable for one that says that nothing works."""
     if not isinstance(reply, exceptions.ResponseError):
         return reply
     if isinstance(reply, AWAY) or str(reply).startswith(AWAY_REPLIES):

@@ -7,7 +7,6 @@ batch.py           what is asked and answered, in columns where it is many
 token_bucket.py    the buckets in Redis, by the script token_bucket.lua
 clustered.py       the same on a cluster, where a script sees one slot
 budget.py          how long a decision waits for Redis
-coalescer.py       makes one round trip of what many callers ask at once
 denials.py         remembers denials, so that a denied caller costs Redis nothing
 local_buckets.py   what decides while Redis is away
 recovery.py        finds out when Redis is back

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wingmanmatch_server import errors
+from wingmanmatch_server.drivers.coalescer import Coalescer
 from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall, ScriptFailed
 from wingmanmatch_server.ratelimit.batch import Answer, Answers, Ask, Asks
 from wingmanmatch_server.ratelimit.budget import budget
-from wingmanmatch_server.ratelimit.coalescer import Coalescer
 from wingmanmatch_server.resilience.breaker import Breaker
 
 SCRIPT = Script(Path(__file__).with_name("token_bucket.lua").read_text())

@@ -135,9 +135,8 @@ class SessionStore:
         return int(count)
 
     async def _read(self, key: str) -> list[Any]:
-        async with self._turn():
-            fields: list[Any] = await self._redis.client.hmget(key, FIELDS)
-        return fields
+        with self._breaker.guard():
+            return await self._redis.hmget(key, FIELDS)
 
     async def _run_once(self, script: Script, keys: Sequence[str], *arguments: Any) -> list[Any]:
         return await self._retry.call(partial(self._run, script, keys, *arguments), repeatable=False)

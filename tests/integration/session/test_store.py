@@ -5,6 +5,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from redis.exceptions import ResponseError
 
 from support.sessions import HOUR, MAX_AGE, contents, create_store, pass_time, session_of
 from wingmanmatch_server import errors
@@ -73,6 +74,20 @@ async def test_every_bad_token_is_refused_alike(redis: RedisServer, store: Sessi
         "cmdstat_config",
         "cmdstat_ping",
     }
+
+
+async def test_reads_at_once(redis: RedisServer, store: SessionStore) -> None:
+    """A hundred reads at once need no connection more than one, and one that fails fails alone."""
+    session, token = await store.create(USER, b"1", ttl=HOUR)
+    assert await store.get(token) == session
+    _, broken = await store.create(USER, b"2", ttl=HOUR)
+    await redis.client.set(session_key(broken), "no session")
+    before = (await redis.client.info("clients"))["connected_clients"]
+    reads = [store.get(token) for _ in range(100)]
+    *found, failed = await asyncio.gather(*reads, store.get(broken), return_exceptions=True)
+    assert found == [session] * 100
+    assert isinstance(failed, ResponseError)
+    assert (await redis.client.info("clients"))["connected_clients"] == before
 
 
 async def test_update(store: SessionStore) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from wingmanmatch_server.ratelimit.coalescer import LARGEST_BATCH, Coalescer
+from wingmanmatch_server.drivers.coalescer import LARGEST_BATCH, Coalescer
 
 
 class Sender:
