@@ -1,6 +1,7 @@
 -- Appointments of matched people, and what each of them said of how it went.
 --
--- Whatever changes a meet-up holds its two people (lock_people), as whatever changes a match does.
+-- Whatever changes a meet-up holds its two people (lock_people), as whatever changes a match does; but for the sweep, which
+-- waits for nothing.
 
 create table public.meetups (
     id uuid primary key default gen_random_uuid(),

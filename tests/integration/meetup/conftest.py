@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from support.databases import fresh_database, open_database
+from support.meetups import Pair
 from support.people import People, emptied, open_people
 from wingmanmatch_server.matching.store import MatchingStore
 
@@ -33,3 +34,9 @@ async def shared_crowd(admin_dsn: str) -> AsyncIterator[People]:
 async def crowd(shared_crowd: People) -> People:
     """Nobody yet, and room for very many callers at once."""
     return await emptied(shared_crowd)
+
+
+@pytest.fixture
+async def two(people: People) -> Pair:
+    """Two new people and their accepted match."""
+    return Pair(people, await people.match(*await people.join_many(2)))
