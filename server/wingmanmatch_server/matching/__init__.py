@@ -1,10 +1,11 @@
 """Profiles, candidates, and the matches between people.
 
-    service.py  the gRPC face
-    store.py    what it asks of the database, one method a transaction
-    watch.py    hands the events of matches to those who watch
-    erasure.py  removes a person, also from outside the database
-    export.py   all that is stored about a person
+    service.py   the gRPC face
+    messages.py  what the wire and the store call the same things
+    store.py     what it asks of the database, one method a transaction
+    watch.py     hands the events of matches to those who watch
+    erasure.py   removes a person, also from outside the database
+    export.py    all that is stored about a person
 
 The rules themselves are SQL functions in `supabase/migrations/`.
 """

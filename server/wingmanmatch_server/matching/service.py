@@ -4,13 +4,19 @@ import uuid
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any
 
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.matching.erasure import Erasure
 from wingmanmatch_server.matching.export import Export
+from wingmanmatch_server.matching.messages import (
+    candidate_message,
+    event_message,
+    match_message,
+    profile_fields,
+    profile_message,
+)
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
 from wingmanmatch_server.paging import last_id_of, page_token, resume_token, sequence_of
@@ -49,16 +55,16 @@ class MatchingService:
         """Create or replace a profile."""
         self._check_time_zone(request.profile.time_zone)
         answer = await self._store.upsert_profile(
-            _profile_fields(request.profile), request_id=request.request_id or None
+            profile_fields(request.profile), request_id=request.request_id or None
         )
-        return matching_service_pb2.UpsertProfileResponse(profile=_profile(answer["profile"]))
+        return matching_service_pb2.UpsertProfileResponse(profile=profile_message(answer["profile"]))
 
     async def get_profile(
         self, request: matching_service_pb2.GetProfileRequest, _call: Call
     ) -> matching_service_pb2.GetProfileResponse:
         """Return a profile."""
         answer = await self._store.get_profile(request.user_id)
-        return matching_service_pb2.GetProfileResponse(profile=_profile(answer["profile"]))
+        return matching_service_pb2.GetProfileResponse(profile=profile_message(answer["profile"]))
 
     async def delete_profile(
         self, request: matching_service_pb2.DeleteProfileRequest, _call: Call
@@ -90,7 +96,7 @@ class MatchingService:
             after=last_id_of(request.page_token, request.user_id, radius),
         )
         return matching_service_pb2.ListCandidatesResponse(
-            candidates=[_candidate(candidate) for candidate in answer["candidates"]],
+            candidates=[candidate_message(candidate) for candidate in answer["candidates"]],
             next_page_token=page_token(answer["next_after"], request.user_id, radius),
         )
 
@@ -107,7 +113,7 @@ class MatchingService:
             request_id=request.request_id or None,
         )
         return matching_service_pb2.RequestMatchResponse(
-            match=_match(answer["match"]), candidate=_candidate(answer["candidate"])
+            match=match_message(answer["match"]), candidate=candidate_message(answer["candidate"])
         )
 
     async def respond_to_match(
@@ -122,9 +128,9 @@ class MatchingService:
             request_id=request.request_id or None,
         )
         return matching_service_pb2.RespondToMatchResponse(
-            match=_match(answer["match"]),
-            next_match=_match(answer["next_match"]) if answer["next_match"] else None,
-            next_candidate=_candidate(answer["next_candidate"]) if answer["next_candidate"] else None,
+            match=match_message(answer["match"]),
+            next_match=match_message(answer["next_match"]) if answer["next_match"] else None,
+            next_candidate=candidate_message(answer["next_candidate"]) if answer["next_candidate"] else None,
         )
 
     async def cancel_match(
@@ -134,14 +140,14 @@ class MatchingService:
         answer = await self._store.cancel_match(
             request.match_id, request.user_id, request_id=request.request_id or None
         )
-        return matching_service_pb2.CancelMatchResponse(match=_match(answer["match"]))
+        return matching_service_pb2.CancelMatchResponse(match=match_message(answer["match"]))
 
     async def end_match(
         self, request: matching_service_pb2.EndMatchRequest, _call: Call
     ) -> matching_service_pb2.EndMatchResponse:
         """End an accepted match."""
         answer = await self._store.end_match(request.match_id, request.user_id, request_id=request.request_id or None)
-        return matching_service_pb2.EndMatchResponse(match=_match(answer["match"]))
+        return matching_service_pb2.EndMatchResponse(match=match_message(answer["match"]))
 
     async def block_user(
         self, request: matching_service_pb2.BlockUserRequest, _call: Call
@@ -171,7 +177,7 @@ class MatchingService:
     ) -> matching_service_pb2.GetMatchResponse:
         """Return a match."""
         answer = await self._store.get_match(request.match_id, request.user_id)
-        return matching_service_pb2.GetMatchResponse(match=_match(answer["match"]))
+        return matching_service_pb2.GetMatchResponse(match=match_message(answer["match"]))
 
     async def list_matches(
         self, request: matching_service_pb2.ListMatchesRequest, _call: Call
@@ -185,7 +191,7 @@ class MatchingService:
             after=last_id_of(request.page_token, request.user_id, states),
         )
         return matching_service_pb2.ListMatchesResponse(
-            matches=[_match(match) for match in answer["matches"]],
+            matches=[match_message(match) for match in answer["matches"]],
             next_page_token=page_token(answer["next_after"], request.user_id, states),
         )
 
@@ -198,7 +204,7 @@ class MatchingService:
         async with aclosing(self._watch.updates(user_id, after)) as updates:
             async for event, number in updates:
                 yield matching_service_pb2.WatchMatchesResponse(
-                    event=_event(event) if event else None, resume_token=resume_token(number, user_id)
+                    event=event_message(event) if event else None, resume_token=resume_token(number, user_id)
                 )
 
     async def share_match(
@@ -258,77 +264,3 @@ def _radius(request: matching_service_pb2.ListCandidatesRequest | matching_servi
 
 def _page_size(asked: int, default: int) -> int:
     return min(asked or default, MAX_PAGE_SIZE)
-
-
-def _profile_fields(profile: matching_pb2.Profile) -> dict[str, Any]:
-    """Return what upsert_profile stores; what is unset is left out, so that its SQL default or stored value holds."""
-    fields: dict[str, Any] = {
-        name: getattr(profile, name)
-        for name in (
-            *("user_id", "email", "first_name", "last_name", "bio", "photo_url", "city"),
-            *("max_travel_miles", "time_zone", "locale"),
-        )
-    }
-    fields["experience_level"] = _level(profile.experience_level)
-    fields["confidence_archetype"] = _archetype(profile.confidence_archetype)
-    if profile.location_privacy:
-        privacy = matching_pb2.LocationPrivacy.Name(profile.location_privacy)
-        fields["location_privacy"] = privacy.removeprefix("LOCATION_PRIVACY_")
-    if profile.HasField("location"):
-        fields["location"] = {"latitude": profile.location.latitude, "longitude": profile.location.longitude}
-    if profile.HasField("active"):
-        fields["active"] = profile.active
-    return fields
-
-
-def _level(value: matching_pb2.ExperienceLevel.ValueType) -> str:
-    return matching_pb2.ExperienceLevel.Name(value).removeprefix("EXPERIENCE_LEVEL_")
-
-
-def _archetype(value: matching_pb2.ConfidenceArchetype.ValueType) -> str:
-    return matching_pb2.ConfidenceArchetype.Name(value).removeprefix("CONFIDENCE_ARCHETYPE_")
-
-
-def _profile(row: dict[str, Any]) -> matching_pb2.Profile:
-    return matching_pb2.Profile(
-        **{
-            **row,
-            "experience_level": f"EXPERIENCE_LEVEL_{row['experience_level']}",
-            "confidence_archetype": f"CONFIDENCE_ARCHETYPE_{row['confidence_archetype']}",
-            "location_privacy": f"LOCATION_PRIVACY_{row['location_privacy']}",
-            "create_time": datetime.fromisoformat(row["create_time"]),
-            "update_time": datetime.fromisoformat(row["update_time"]),
-        }
-    )
-
-
-def _candidate(row: dict[str, Any]) -> matching_pb2.Candidate:
-    return matching_pb2.Candidate(
-        **{
-            **row,
-            "experience_level": f"EXPERIENCE_LEVEL_{row['experience_level']}",
-            "confidence_archetype": f"CONFIDENCE_ARCHETYPE_{row['confidence_archetype']}",
-        }
-    )
-
-
-def _match(row: dict[str, Any]) -> matching_pb2.Match:
-    respond_time = row["respond_time"]
-    return matching_pb2.Match(
-        **{
-            **row,
-            "state": f"MATCH_STATE_{row['state']}",
-            "create_time": datetime.fromisoformat(row["create_time"]),
-            "respond_time": datetime.fromisoformat(respond_time) if respond_time else None,
-            "expire_time": datetime.fromisoformat(row["expire_time"]),
-        }
-    )
-
-
-def _event(row: dict[str, Any]) -> matching_pb2.MatchEvent:
-    return matching_pb2.MatchEvent(
-        kind=matching_pb2.MatchEventKind.Value(f"MATCH_EVENT_KIND_{row['kind']}"),
-        event_time=timestamp(datetime.fromisoformat(row["event_time"])),
-        match=_match(row["match"]),
-        meetup_id=row["meetup_id"],
-    )
