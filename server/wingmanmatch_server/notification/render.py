@@ -136,6 +136,7 @@ class Renderer:
         calendar = calendar_file(kind, fields, self._sender, summary)
         shown = {
             **content,
+            "why": content["why"] if recipient.user_id else content["why_without_profile"],
             "url": self._url(kind, fields, match_id),
             "unsubscribe_url": unsubscribe_url,
             "calendar_links": calendar_links(kind, fields, summary),

@@ -104,6 +104,17 @@ def test_without_an_app_there_are_no_links() -> None:
     assert "Open WingmanMatch to answer." in mail.text
 
 
+@pytest.mark.parametrize(("language", "word"), [("en", "profile"), ("de", "Profil")])
+def test_nobody_is_said_to_have_a_profile_who_has_none(language: str, word: str) -> None:
+    """The reason for a mail is told, and is true of people whom a back end names by their address alone as well."""
+    for user_id in (RECIPIENT.user_id, None):
+        recipient = Recipient(user_id, "Ann", language)
+        mail = renderer(None).render("6f0c", "MATCH_DECLINE", recipient, {"decliner_name": "Jo"}, None)
+        reason = mail.text.rpartition("WingmanMatch\n")[2]
+        assert reason.strip()
+        assert (word in reason) is (user_id is not None)
+
+
 @pytest.mark.parametrize(
     ("time", "zone", "language", "expected"),
     [
