@@ -2,8 +2,10 @@
 
     service.py             the gRPC face
     coach.py               one answer, from the person's message to what is remembered of it
+    answer.py              an answer as far as it was given, and what it cost
     planner.py             ideas for a meet-up: Claude's, or by fixed rules over the catalogue
     safety.py              what is refused or redirected, before the model and after it; safety_patterns.toml
+    replies.py             what is said instead
     history.py             what is remembered of a conversation, bounded in tokens
     conversation_store.py  conversations in Redis
     store.py               what it asks of the database
@@ -11,6 +13,8 @@
     prompts.py             what the model is told; prompts/ holds the texts, each with its version
     model.py               what coaching asks of a model
     claude.py              that, by Anthropic's SDK
+    claude_errors.py       what the SDK's errors mean here
+    export.py              a person's conversations, for the person to keep
     metrics.py             answers, tokens, refusals
 
 `docs/coaching.md` has the policy on safety and on what is sent to whom.

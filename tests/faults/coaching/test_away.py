@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 import grpc
+import httpx
 import pytest
 from google.rpc import error_details_pb2
 
@@ -238,6 +239,10 @@ async def test_server_is_killed(claude: ClaudeServer, dsn: str, engines: Embedde
         )
         call = client.coaching.Chat(request, timeout=TIMEOUT)
         assert (await call.read()).text_delta
+        async with httpx.AsyncClient() as http:
+            metrics = (await http.get(doomed.metrics, timeout=TIMEOUT)).text
+        for line in ('coaching_answers_total{ending="COMPLETE"} 1.0', 'coaching_tokens_total{direction="input"} 940.0'):
+            assert line in metrics
         os.kill(doomed.process.pid, signal.SIGKILL)
         doomed.process.wait(10)
         async with asyncio.timeout(TIMEOUT):

@@ -13,6 +13,7 @@ from wingmanmatch_server.coaching.claude import LONGEST_WAIT, request_of
 from wingmanmatch_server.coaching.claude_errors import MISCONFIGURED, RETRY_AFTER
 from wingmanmatch_server.coaching.model import RequestRefused, Started, Stop, Stopped, Text
 from wingmanmatch_server.resilience.breaker import State
+from wingmanmatch_server.resilience.deadline import set_deadline
 
 WHOLE = "Say hello first."
 AWAY = [Refuses(500), Refuses(529), BreaksOff([], "drop"), BreaksOff([], "end"), BreaksOff([], "overloaded_error")]
@@ -230,3 +231,23 @@ async def test_leaving_closes_the_connection(asked: Asking, claude: ClaudeServer
     await answer.aclose()
     await claude.left.wait()
     assert (claude.open, asked.breaker.failure_count) == (0, 0)
+
+
+@pytest.mark.parametrize(("silence", "failures"), [(0.0, 0), (5.0, 1)])
+async def test_deadline_blames_claude_only_for_silence(
+    asked: Asking, claude: ClaudeServer, silence: float, failures: int
+) -> None:
+    """Who is cut off by their deadline while Claude writes has no proof against it; who was kept waiting has."""
+    claude.script(Says(["One. ", "Two. "], until=asyncio.Event()))
+    set_deadline(asked.time[0] + 60)
+    answer = asked.claude.answer(PROMPT)
+    assert [await anext(answer), await anext(answer)] == [Started(940), Text("One. ")]
+    asked.time[0] += 60 - silence
+    assert await anext(answer) == Text("Two. ")
+    waiting = asyncio.ensure_future(anext(answer))
+    await asyncio.sleep(0)
+    asked.time[0] += silence
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert asked.breaker.failure_count == failures

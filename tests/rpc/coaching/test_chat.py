@@ -183,7 +183,7 @@ async def test_request_that_is_wrong_is_ours(client: Stubs, claude: ClaudeServer
     assert await tokens_left(client, person) == CAPACITY
 
 
-@pytest.mark.parametrize("message", [" ", "\n\t ", "\0", "", "x" * 4001])
+@pytest.mark.parametrize("message", [" ", "\n\t ", "\u00a0\u2003", "\u200b", "\0", "a\0b", "", "x" * 4001])
 async def test_message_is_words(client: Stubs, claude: ClaudeServer, message: str) -> None:
     """Nothing is no message: Claude would refuse the whole conversation for it."""
     told = await ask(client, new_id(), message)
@@ -263,6 +263,23 @@ async def test_leaving_stops_the_model(client: Stubs, claude: ClaudeServer, redi
         while await keys_of(redis, person):
             await asyncio.sleep(0.01)  # the call ends after its connection
     assert CAPACITY - 960 < await tokens_left(client, person) < CAPACITY - 940
+
+
+async def test_leaving_before_the_answer_costs_the_question(client: Stubs, claude: ClaudeServer) -> None:
+    """About what Claude had to read, or asking and leaving would be free."""
+    person = new_id()
+    claude.script(BreaksOff([], "silence"))
+    call = client.coaching.Chat(coaching_service_pb2.ChatRequest(user_id=person, message="Hello"), timeout=TIMEOUT)
+    async with asyncio.timeout(TIMEOUT):
+        reading = asyncio.ensure_future(call.read())
+        while not claude.open:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        await claude.left.wait()
+        while await tokens_left(client, person) < CAPACITY - 2000:
+            await asyncio.sleep(0.01)  # until what was reserved for an answer comes back
+    reading.cancel()
+    assert CAPACITY - 2000 < await tokens_left(client, person) < CAPACITY - 1000
 
 
 async def test_leaving_a_conversation_keeps_what_was_said(client: Stubs, claude: ClaudeServer) -> None:

@@ -1,9 +1,12 @@
 """What the safety layer finds, and what it leaves alone."""
 
+import itertools
 import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wingmanmatch_server.coaching.replies import REPLIES, in_place_of
 from wingmanmatch_server.coaching.safety import HELD_BACK, REDIRECTED, Category, Gate, Safety
@@ -87,3 +90,23 @@ def test_gate_lets_pass_what_may_be_said(text: str, size: int) -> None:
     gate, whole = Gate(SAFETY), f"{text} And then tell me {'how it went and how it felt and ' * 12}what you learnt."
     passed = "".join(gate.feed(whole[place : place + size]) for place in range(0, len(whole), size)) + gate.end()
     assert passed == whole
+
+
+FRAGMENTS = st.sampled_from(
+    [text for text, _ in cases("answer")] + ["And then ", "a long walk " * 12, "\n", "no means "]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(FRAGMENTS, max_size=8).map(" ".join), st.lists(st.integers(1, 60), min_size=1, max_size=40))
+def test_gate_lets_nothing_out_however_it_is_cut(whole: str, sizes: list[int]) -> None:
+    """What comes out is the beginning of what went in, whole if nothing was found, and may be said."""
+    gate, passed, rest = Gate(SAFETY), "", whole
+    for size in itertools.cycle(sizes):
+        if not rest:
+            break
+        passed, rest = passed + gate.feed(rest[:size]), rest[size:]
+    passed += gate.end()
+    assert whole.startswith(passed)
+    assert SAFETY.unsayable(passed) is None
+    assert (gate.category is None) == (passed == whole)

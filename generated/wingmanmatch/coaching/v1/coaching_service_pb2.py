@@ -27,7 +27,7 @@ from wingmanmatch.coaching.v1 import coaching_pb2 as wingmanmatch_dot_coaching_d
 from wingmanmatch.options.v1 import options_pb2 as wingmanmatch_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/wingmanmatch/coaching/v1/coaching_service.proto\x12\x18wingmanmatch.coaching.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\'wingmanmatch/coaching/v1/coaching.proto\x1a%wingmanmatch/options/v1/options.proto\"\x88\x01\n\x0b\x43hatRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\x07message\x18\x03 \x01(\tB\'\xbaH$r\"\x10\x01\x18\xa0\x1f\x32\x1b^[^\\x00]*[^\\s\\x00][^\\x00]*$\"a\n\x0c\x43hatResponse\x12\x14\n\ntext_delta\x18\x01 \x01(\tH\x00\x12\x32\n\x04\x64one\x18\x02 \x01(\x0b\x32\".wingmanmatch.coaching.v1.ChatDoneH\x00\x42\x07\n\x05\x65vent\"\x9a\x01\n\x08\x43hatDone\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x02 \x01(\x05\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x34\n\x06\x65nding\x18\x04 \x01(\x0e\x32$.wingmanmatch.coaching.v1.ChatEnding\x12\x12\n\nremembered\x18\x05 \x01(\x08\"V\n\x16GetConversationRequest\x12!\n\x0f\x63onversation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"W\n\x17GetConversationResponse\x12<\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32&.wingmanmatch.coaching.v1.Conversation\"Y\n\x19\x44\x65leteConversationRequest\x12!\n\x0f\x63onversation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x1c\n\x1a\x44\x65leteConversationResponse\"Q\n\x18SuggestMeetupPlanRequest\x12\x1a\n\x08match_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"O\n\x19SuggestMeetupPlanResponse\x12\x32\n\x04plan\x18\x01 \x01(\x0b\x32$.wingmanmatch.coaching.v1.MeetupPlan2\xfe\x04\n\x0f\x43oachingService\x12|\n\x04\x43hat\x12%.wingmanmatch.coaching.v1.ChatRequest\x1a&.wingmanmatch.coaching.v1.ChatResponse\"#\xda\xbc\x18\x1f\n\npublic_api\x12\x07user_id\"\x02\x08x(\x02\x32\x02\x02\x04\x30\x01\x12\x9d\x01\n\x0fGetConversation\x12\x30.wingmanmatch.coaching.v1.GetConversationRequest\x1a\x31.wingmanmatch.coaching.v1.GetConversationResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x02\x12\xa6\x01\n\x12\x44\x65leteConversation\x12\x33.wingmanmatch.coaching.v1.DeleteConversationRequest\x1a\x34.wingmanmatch.coaching.v1.DeleteConversationResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x02\x12\xa3\x01\n\x11SuggestMeetupPlan\x12\x32.wingmanmatch.coaching.v1.SuggestMeetupPlanRequest\x1a\x33.wingmanmatch.coaching.v1.SuggestMeetupPlanResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\x1e(\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/wingmanmatch/coaching/v1/coaching_service.proto\x12\x18wingmanmatch.coaching.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\'wingmanmatch/coaching/v1/coaching.proto\x1a%wingmanmatch/options/v1/options.proto\"\x95\x01\n\x0b\x43hatRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x45\n\x07message\x18\x03 \x01(\tB4\xbaH1r/\x10\x01\x18\xa0\x1f\x32(^[^\\x00]*[^\\s\\p{Z}\\p{Cc}\\p{Cf}][^\\x00]*$\"a\n\x0c\x43hatResponse\x12\x14\n\ntext_delta\x18\x01 \x01(\tH\x00\x12\x32\n\x04\x64one\x18\x02 \x01(\x0b\x32\".wingmanmatch.coaching.v1.ChatDoneH\x00\x42\x07\n\x05\x65vent\"\x9a\x01\n\x08\x43hatDone\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x02 \x01(\x05\x12\x15\n\routput_tokens\x18\x03 \x01(\x05\x12\x34\n\x06\x65nding\x18\x04 \x01(\x0e\x32$.wingmanmatch.coaching.v1.ChatEnding\x12\x12\n\nremembered\x18\x05 \x01(\x08\"V\n\x16GetConversationRequest\x12!\n\x0f\x63onversation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"W\n\x17GetConversationResponse\x12<\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32&.wingmanmatch.coaching.v1.Conversation\"Y\n\x19\x44\x65leteConversationRequest\x12!\n\x0f\x63onversation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x1c\n\x1a\x44\x65leteConversationResponse\"Q\n\x18SuggestMeetupPlanRequest\x12\x1a\n\x08match_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"O\n\x19SuggestMeetupPlanResponse\x12\x32\n\x04plan\x18\x01 \x01(\x0b\x32$.wingmanmatch.coaching.v1.MeetupPlan2\xfe\x04\n\x0f\x43oachingService\x12|\n\x04\x43hat\x12%.wingmanmatch.coaching.v1.ChatRequest\x1a&.wingmanmatch.coaching.v1.ChatResponse\"#\xda\xbc\x18\x1f\n\npublic_api\x12\x07user_id\"\x02\x08x(\x02\x32\x02\x02\x04\x30\x01\x12\x9d\x01\n\x0fGetConversation\x12\x30.wingmanmatch.coaching.v1.GetConversationRequest\x1a\x31.wingmanmatch.coaching.v1.GetConversationResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x02\x12\xa6\x01\n\x12\x44\x65leteConversation\x12\x33.wingmanmatch.coaching.v1.DeleteConversationRequest\x1a\x34.wingmanmatch.coaching.v1.DeleteConversationResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x02\x12\xa3\x01\n\x11SuggestMeetupPlan\x12\x32.wingmanmatch.coaching.v1.SuggestMeetupPlanRequest\x1a\x33.wingmanmatch.coaching.v1.SuggestMeetupPlanResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\x1e(\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATREQUEST'].fields_by_name['conversation_id']._loaded_options = None
   _globals['_CHATREQUEST'].fields_by_name['conversation_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CHATREQUEST'].fields_by_name['message']._loaded_options = None
-  _globals['_CHATREQUEST'].fields_by_name['message']._serialized_options = b'\272H$r\"\020\001\030\240\0372\033^[^\\x00]*[^\\s\\x00][^\\x00]*$'
+  _globals['_CHATREQUEST'].fields_by_name['message']._serialized_options = b'\272H1r/\020\001\030\240\0372(^[^\\x00]*[^\\s\\p{Z}\\p{Cc}\\p{Cf}][^\\x00]*$'
   _globals['_GETCONVERSATIONREQUEST'].fields_by_name['conversation_id']._loaded_options = None
   _globals['_GETCONVERSATIONREQUEST'].fields_by_name['conversation_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETCONVERSATIONREQUEST'].fields_by_name['user_id']._loaded_options = None
@@ -61,23 +61,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COACHINGSERVICE'].methods_by_name['SuggestMeetupPlan']._loaded_options = None
   _globals['_COACHINGSERVICE'].methods_by_name['SuggestMeetupPlan']._serialized_options = b'\220\002\001\332\274\030\036\n\npublic_api\022\007user_id\032\001\001\"\002\010\036(\002'
   _globals['_CHATREQUEST']._serialized_start=187
-  _globals['_CHATREQUEST']._serialized_end=323
-  _globals['_CHATRESPONSE']._serialized_start=325
-  _globals['_CHATRESPONSE']._serialized_end=422
-  _globals['_CHATDONE']._serialized_start=425
-  _globals['_CHATDONE']._serialized_end=579
-  _globals['_GETCONVERSATIONREQUEST']._serialized_start=581
-  _globals['_GETCONVERSATIONREQUEST']._serialized_end=667
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=669
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=756
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=758
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=847
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=849
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=877
-  _globals['_SUGGESTMEETUPPLANREQUEST']._serialized_start=879
-  _globals['_SUGGESTMEETUPPLANREQUEST']._serialized_end=960
-  _globals['_SUGGESTMEETUPPLANRESPONSE']._serialized_start=962
-  _globals['_SUGGESTMEETUPPLANRESPONSE']._serialized_end=1041
-  _globals['_COACHINGSERVICE']._serialized_start=1044
-  _globals['_COACHINGSERVICE']._serialized_end=1682
+  _globals['_CHATREQUEST']._serialized_end=336
+  _globals['_CHATRESPONSE']._serialized_start=338
+  _globals['_CHATRESPONSE']._serialized_end=435
+  _globals['_CHATDONE']._serialized_start=438
+  _globals['_CHATDONE']._serialized_end=592
+  _globals['_GETCONVERSATIONREQUEST']._serialized_start=594
+  _globals['_GETCONVERSATIONREQUEST']._serialized_end=680
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=682
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=769
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=771
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=860
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=862
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=890
+  _globals['_SUGGESTMEETUPPLANREQUEST']._serialized_start=892
+  _globals['_SUGGESTMEETUPPLANREQUEST']._serialized_end=973
+  _globals['_SUGGESTMEETUPPLANRESPONSE']._serialized_start=975
+  _globals['_SUGGESTMEETUPPLANRESPONSE']._serialized_end=1054
+  _globals['_COACHINGSERVICE']._serialized_start=1057
+  _globals['_COACHINGSERVICE']._serialized_end=1695
 # @@protoc_insertion_point(module_scope)
