@@ -3,7 +3,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve demo test lint fmt gen bench lock clean
+.PHONY: help install install-dev serve demo test lint fmt gen soak bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ gen: .venv/.dev ## Generate generated/, the clients and docs/api/ from protos/, 
 	$(BIN)/python protos/generate_client.py
 	$(BIN)/python protos/generate_api.py
 	$(BIN)/python docs/generate_configuration.py
+
+soak: .venv/.dev ## Mix load and faults before a real server for SOAK_SECONDS (180), and print what became of it
+	PYTHONPATH=tests $(BIN)/python tests/soak/soak.py
 
 bench: .venv/.dev ## Run the benchmarks, each beside its limit
 	$(BIN)/python benchmarks/client.py

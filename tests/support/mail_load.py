@@ -17,9 +17,10 @@ from wingmanmatch.notification.v1 import notification_pb2, notification_service_
 
 PATIENCE = 5.0  # seconds that a caller waits for one attempt
 PAUSE = 0.02
-# As if the minute had passed for which the mails of a dispatcher that lost the database are its own.
+# As if the time had passed for which the mails of a dispatcher that lost the database are its own, and the pauses.
 LAPSE = """
 update notifications set lease_expire_time = now() - interval '1 second' where lease_expire_time > now();
+update notifications set next_attempt_time = now() where state = 'PENDING' and next_attempt_time > now();
 notify notifications;
 """
 # What a caller may hear while something is away.
