@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from support.databases import fresh_database
 from support.edge import failure_of
+from support.lateness import stopwatch
 from support.limiters import OpenLimiter, open_limiter, serving_limits, until
 from support.redis_proxy import proxying
 from support.valkey import OwnValkey, own_valkey
@@ -39,7 +39,7 @@ capacity = 10
 refill_per_second = 0.01
 """
 LONGEST = 0.05  # seconds that a decision may take
-SLACK = 0.03  # seconds by which a busy machine may be late
+SLACK = 0.03  # seconds for the work of a decision itself on a slow machine
 
 
 @pytest.fixture
@@ -60,12 +60,13 @@ def file(tmp_path: Path) -> Path:
 async def timed(limits: OpenLimiter, policy: str, subject: str, attempts: int) -> tuple[int, float]:
     """Return how many attempts passed, all of them degraded, and how long the slowest took."""
     passed, slowest = 0, 0.0
-    for _ in range(attempts):
-        started = time.perf_counter()
-        decision = await limits.check(policy, subject)
-        slowest = max(slowest, time.perf_counter() - started)
-        assert decision.degraded
-        passed += decision.allowed
+    async with stopwatch() as watch:
+        for _ in range(attempts):
+            started = watch.now()
+            decision = await limits.check(policy, subject)
+            slowest = max(slowest, watch.now() - started)
+            assert decision.degraded
+            passed += decision.allowed
     return passed, slowest
 
 
@@ -83,11 +84,11 @@ async def decide_by_outage_behaviour(limits: OpenLimiter) -> None:
 
 async def exact_again(limits: OpenLimiter) -> float:
     """Return the seconds until a decision is exact again."""
-    started = time.perf_counter()
-    async with asyncio.timeout(5):
+    async with stopwatch() as watch, asyncio.timeout(30):
+        started = watch.now()
         while (await limits.check("opening", uuid.uuid4().hex)).degraded:
             await asyncio.sleep(0.01)
-    return time.perf_counter() - started
+    return watch.now() - started
 
 
 async def test_killed_and_started_again(valkey: OwnValkey, file: Path) -> None:
@@ -118,9 +119,10 @@ async def test_no_stall_for_a_crowd(valkey: OwnValkey, file: Path) -> None:
     async with open_limiter(valkey.url, file) as limits:
         await limits.check("sharing", "somebody")
         valkey.send(signal.SIGSTOP)
-        started = time.perf_counter()
-        decisions = await asyncio.gather(*(limits.check("opening", uuid.uuid4().hex) for _ in range(300)))
-        seconds = time.perf_counter() - started
+        async with stopwatch() as watch:
+            started = watch.now()
+            decisions = await asyncio.gather(*(limits.check("opening", uuid.uuid4().hex) for _ in range(300)))
+            seconds = watch.now() - started
         valkey.send(signal.SIGCONT)
         assert all(decision.degraded for decision in decisions)
         assert seconds < 6 * LONGEST
