@@ -1,7 +1,7 @@
-import { createClient } from "@connectrpc/connect";
 import type { Client, Interceptor } from "@connectrpc/connect";
 import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
 
+import { clientOf } from "./client.js";
 import { ChallengeService } from "./gen/wingmanmatch/challenge/v1/challenge_service_pb.js";
 import { CoachingService } from "./gen/wingmanmatch/coaching/v1/coaching_service_pb.js";
 import { MatchingService } from "./gen/wingmanmatch/matching/v1/matching_service_pb.js";
@@ -67,16 +67,16 @@ export function connect(target: string, options: ConnectOptions = {}): Wingman {
     createGrpcTransport({ baseUrl: url, sessionManager: sessions, interceptors: interceptorsOf(options) }),
     options.maxAttempts ?? MAX_ATTEMPTS,
   );
-  const matching = createClient(MatchingService, transport);
+  const matching = clientOf(MatchingService, transport);
   return {
-    challenge: createClient(ChallengeService, transport),
-    coaching: createClient(CoachingService, transport),
+    challenge: clientOf(ChallengeService, transport),
+    coaching: clientOf(CoachingService, transport),
     matching,
-    meetup: createClient(MeetupService, transport),
-    notification: createClient(NotificationService, transport),
-    rateLimit: createClient(RateLimitService, transport),
-    session: createClient(SessionService, transport),
-    system: createClient(SystemService, transport),
+    meetup: clientOf(MeetupService, transport),
+    notification: clientOf(NotificationService, transport),
+    rateLimit: clientOf(RateLimitService, transport),
+    session: clientOf(SessionService, transport),
+    system: clientOf(SystemService, transport),
     watchMatches: (request, watchOptions) => watchMatches(matching, request, watchOptions),
     close: () => {
       sessions.abort();

@@ -1,10 +1,10 @@
 import { createServer } from "node:http2";
 import type { AddressInfo } from "node:net";
 
-import { createClient } from "@connectrpc/connect";
 import type { Client, ConnectRouter } from "@connectrpc/connect";
 import { Http2SessionManager, connectNodeAdapter, createGrpcTransport } from "@connectrpc/connect-node";
 
+import { clientOf } from "../src/client.js";
 import { MatchingService } from "../src/matching.js";
 import type { Runtime } from "../src/retry.js";
 import { obliging } from "../src/transport.js";
@@ -55,7 +55,7 @@ export async function withClient(
   const runtime = new Held();
   try {
     const transport = createGrpcTransport({ baseUrl: server.address, sessionManager: sessions });
-    await test(createClient(MatchingService, obliging(transport, 4, runtime)), runtime);
+    await test(clientOf(MatchingService, obliging(transport, 4, runtime)), runtime);
   } finally {
     sessions.abort();
     await server.close();
