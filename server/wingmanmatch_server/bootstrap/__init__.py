@@ -164,8 +164,7 @@ async def open_application(
         coaching = await stack.enter_async_context(
             open_coaching(settings, database, redis, breakers, retries, limiter, registry)
         )
-        # What is stored about people outside the database: how it is erased, and how it is exported. Conversations go
-        # before rate limits, since an answer under way settles what it cost.
+        # What is stored about people outside the database: how it is erased, and how it is exported.
         erasers: dict[str, Eraser] = {
             "conversations": coaching.conversations.delete_of_user,
             "sessions": sessions.delete_of_user,

@@ -1,5 +1,6 @@
 """What becomes of what people write: what reaches Claude, what is exported and erased, and that no log has it."""
 
+import asyncio
 import io
 import logging
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from support.claude_server import BreaksOff, ClaudeServer, Refuses, Says
 from support.coaching import ask, conversation_of
 from support.requests import TIMEOUT, invite, join, join_pair
 from support.stubs import Stubs
+from wingmanmatch.coaching.v1 import coaching_service_pb2
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch_server.coaching.claude import TALKATIVE
 from wingmanmatch_server.drivers.redis import RedisServer
@@ -86,6 +88,19 @@ async def test_conversations_are_exported_and_erased(client: Stubs, redis: Redis
     exported = MessageToDict(records[matching_pb2.EXPORT_RECORD_KIND_CONVERSATION])
     assert exported == MessageToDict(kept, preserving_proto_field_name=True)
     await client.matching.DeleteProfile(matching_service_pb2.DeleteProfileRequest(user_id=person), timeout=TIMEOUT)
+    assert [key async for key in redis.client.scan_iter(match=f"*{person}*")] == []
+
+
+async def test_answer_to_an_erased_person_is_not_kept(client: Stubs, claude: ClaudeServer, redis: RedisServer) -> None:
+    """Who is erased during an answer reads it to its end, and leaves nothing."""
+    person, erased = (await join(client)).user_id, asyncio.Event()
+    claude.script(Says(["One. ", "Two."], until=erased))
+    call = client.coaching.Chat(coaching_service_pb2.ChatRequest(user_id=person, message="Hello"), timeout=TIMEOUT)
+    assert (await call.read()).text_delta == "One. "
+    await client.matching.DeleteProfile(matching_service_pb2.DeleteProfileRequest(user_id=person), timeout=TIMEOUT)
+    erased.set()
+    assert (await call.read()).text_delta == "Two."
+    assert not (await call.read()).done.remembered
     assert [key async for key in redis.client.scan_iter(match=f"*{person}*")] == []
 
 
