@@ -1,13 +1,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
+import type { ConnectRouter, HandlerContext, Transport } from "@connectrpc/connect";
 
 import { RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
+import { ChallengeService } from "../src/challenge.js";
+import { CoachingService } from "../src/coaching.js";
 import { MatchingService } from "../src/matching.js";
+import { MeetupService } from "../src/meetup.js";
+import { NotificationService } from "../src/notification.js";
+import { RateLimitService } from "../src/rate-limit.js";
+import { SessionService } from "../src/session.js";
+import { SystemService } from "../src/system.js";
+import { obliging } from "../src/transport.js";
 import { WingmanError } from "../src/index.js";
-import { withClient } from "./scripted.js";
+import { Held, withClient } from "./scripted.js";
 
 const USER = "5f0c1d0e-6c1e-4d7e-9a52-0f4b8c1f0001";
 
@@ -93,6 +102,27 @@ for (const [what, codes] of [
     assert.deepEqual(left, []);
   });
 }
+
+test("a method that does not say that it may be repeated is not", async () => {
+  const unsafe = { ...MatchingService.method.requestMatch, idempotency: Idempotency.IDEMPOTENCY_UNKNOWN };
+  const away: Transport = {
+    unary: () => Promise.reject(new ConnectError("away", Code.Unavailable)),
+    stream: () => assert.fail("not a stream"),
+  };
+  const runtime = new Held();
+  const call = obliging(away, 4, runtime).unary(unsafe, undefined, undefined, undefined, { userId: USER });
+  await assert.rejects(call, { code: Code.Unavailable });
+  assert.deepEqual(runtime.waits, []);
+});
+
+test("every method of the API that is not a stream may be repeated", () => {
+  const services = [ChallengeService, CoachingService, MatchingService, MeetupService, NotificationService];
+  for (const service of [...services, RateLimitService, SessionService, SystemService]) {
+    for (const { name, methodKind, idempotency } of service.methods) {
+      assert.ok(methodKind !== "unary" || idempotency !== Idempotency.IDEMPOTENCY_UNKNOWN, name);
+    }
+  }
+});
 
 test("a stream is not repeated", async () => {
   let calls = 0;
