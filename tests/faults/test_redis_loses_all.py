@@ -62,12 +62,15 @@ async def test_report_of_an_outage(
     monkeypatch.setattr(bootstrap, "CHECK_INTERVAL", 0.1)
     async with fresh_database(admin_dsn) as dsn, serving_limits(dsn, valkey.url, tmp_path) as served:
         await becomes(served, system_pb2.SYSTEM_STATUS_HEALTHY)
+        shown = served.application.registry.get_sample_value("wingmanmatch_circuit_open", {"dependency": "redis"})
+        assert shown == 0
         valkey.kill()
         for _ in range(5):
             await join(served.client)
         async with asyncio.timeout(30):
             while await becomes(served, system_pb2.SYSTEM_STATUS_DEGRADED) != {"redis", "rate_limiter"}:
                 await asyncio.sleep(0.05)
+        assert served.sample("wingmanmatch_circuit_open", dependency="redis") == 1
         valkey.start()
         await becomes(served, system_pb2.SYSTEM_STATUS_HEALTHY)
         await create(served)

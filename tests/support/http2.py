@@ -56,6 +56,12 @@ class Connection:
             self.send(CONTINUATION, 0 if rest else END_HEADERS, stream, first)
         return stream
 
+    def request(self, headers: Iterable[tuple[str, str]]) -> int:
+        """Send headers alone, all of the test's own choice, and return their stream."""
+        stream, self._next_stream = self._next_stream, self._next_stream + 2
+        self.send(HEADERS, END_STREAM | END_HEADERS, stream, self._encoder.encode(list(headers)))
+        return stream
+
     def call(self, path: str, message: bytes = b"", headers: Iterable[tuple[str, str]] = ()) -> int:
         """Send a whole unary call and return its stream."""
         stream = self.open(path, headers=headers)

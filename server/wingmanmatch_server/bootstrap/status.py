@@ -59,6 +59,8 @@ def make_breakers(metrics: CircuitMetrics, followers: Sequence[Callable[[], None
         "email": EMAIL_LIMITS,
         "external_api": EXTERNAL_API_LIMITS,
     }
+    for name in limits:
+        metrics.watch(name)
     return {name: Breaker(name, each, time.monotonic, tell) for name, each in limits.items()}
 
 

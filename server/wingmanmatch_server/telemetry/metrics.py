@@ -55,6 +55,11 @@ class CircuitMetrics:
             "wingmanmatch_retries", "Calls of a dependency made again.", ("dependency",), registry=registry
         )
 
+    def watch(self, dependency: str) -> None:
+        """Show a breaker from now on: closed, with no changes yet."""
+        self._open.labels(dependency).set(0)
+        self._retries.labels(dependency)
+
     def retried(self, dependency: str) -> None:
         """Note that a call is made again."""
         self._retries.labels(dependency).inc()

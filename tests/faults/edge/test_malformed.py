@@ -21,6 +21,7 @@ from support.http2 import (
     PREFACE,
     SETTINGS,
     WINDOW_UPDATE,
+    call_headers,
     connected,
     frame,
     prefixed,
@@ -145,6 +146,18 @@ async def test_broken_calls_are_errors(
         connection.send(DATA, 1, stream, body)
         ended = await connection.status(stream)
         assert "reset" in ended or int(ended["grpc-status"]) in {status.value[0] for status in statuses}
+    assert profiles.calls == 0
+
+
+@pytest.mark.parametrize("name", [":method", ":path", "te"])
+async def test_requests_that_are_not_of_grpc(address: str, profiles: Profiles, name: str) -> None:
+    """GET, or headers that lack what gRPC needs, are refused on their stream."""
+    headers = [pair for pair in call_headers(PATH) if pair[0] != name]
+    if name == ":method":
+        headers.insert(0, (":method", "GET"))
+    async with connected(address) as connection:
+        ended = await connection.status(connection.request(headers))
+    assert "reset" in ended or ended.get("grpc-status") != "0"
     assert profiles.calls == 0
 
 
