@@ -36,6 +36,8 @@ export class WingmanError extends Error {
     readonly fieldViolations: readonly FieldViolation[],
     /** After how many milliseconds a repetition makes sense; undefined where the server does not say. */
     readonly retryAfterMs: number | undefined,
+    /** What the request was sent with: the same call with the same id is safe to repeat, and tells whether it happened. */
+    readonly requestId: string | undefined,
     /** The answer's headers and trailers. */
     readonly headers: Headers,
     cause: unknown,
@@ -43,8 +45,8 @@ export class WingmanError extends Error {
     super(message, { cause });
   }
 
-  /** Return what a call threw as a WingmanError; `signal` is that of the caller. */
-  static from(thrown: unknown, signal?: AbortSignal): WingmanError {
+  /** Return what a call threw as a WingmanError; `signal` is that of the caller, `requestId` what it was sent with. */
+  static from(thrown: unknown, signal?: AbortSignal, requestId?: string): WingmanError {
     if (thrown instanceof WingmanError) {
       return thrown;
     }
@@ -60,6 +62,7 @@ export class WingmanError extends Error {
       info?.metadata ?? {},
       violationsOf(error),
       retryAfterOf(error),
+      requestId,
       error.metadata,
       error,
     );

@@ -24,20 +24,20 @@ const MAX_DELAY_MS = 2000;
 export function obliging(inner: Transport, maxAttempts: number, runtime: Runtime = system): Transport {
   return {
     async unary(method, signal, timeoutMs, header, input, contextValues) {
-      const message = withRequestId(method.input, input);
+      const { message, requestId } = withRequestId(method.input, input);
       const end = runtime.now() + deadlineOf(method, timeoutMs);
       for (let attempt = 1; ; attempt++) {
         try {
           const left = end === Infinity ? 0 : Math.max(1, Math.ceil(end - runtime.now()));
           return await inner.unary(method, signal, left, header, message, contextValues);
         } catch (thrown) {
-          const error = WingmanError.from(thrown, signal);
+          const error = WingmanError.from(thrown, signal, requestId);
           const delay = isRepeatable(method) ? delayBefore(error, attempt, MAX_DELAY_MS, runtime.random) : undefined;
           if (delay === undefined || attempt >= maxAttempts || runtime.now() + delay >= end) {
             throw error;
           }
           await runtime.sleep(delay, signal).catch((aborted: unknown) => {
-            throw WingmanError.from(aborted, signal);
+            throw WingmanError.from(aborted, signal, requestId);
           });
         }
       }
@@ -67,17 +67,21 @@ function isRepeatable(method: DescMethod): boolean {
   return method.idempotency !== Idempotency.IDEMPOTENCY_UNKNOWN;
 }
 
-/** The message as it is sent each time; the caller's own is left alone. */
-function withRequestId<Desc extends DescMessage>(schema: Desc, input: MessageInitShape<Desc>): MessageShape<Desc> {
+/** The message as it is sent each time, and its id if it has one; the caller's own message is left alone. */
+function withRequestId<Desc extends DescMessage>(
+  schema: Desc,
+  input: MessageInitShape<Desc>,
+): { message: MessageShape<Desc>; requestId: string | undefined } {
   const message = isMessage(input, schema) ? clone(schema, input) : create(schema, input);
   const field = schema.fields.find(({ name }) => name === "request_id");
-  if (field?.fieldKind === "scalar") {
-    const fields = reflect(schema, message);
-    if (!fields.isSet(field)) {
-      fields.set(field, randomUUID());
-    }
+  if (field?.fieldKind !== "scalar") {
+    return { message, requestId: undefined };
   }
-  return message;
+  const fields = reflect(schema, message);
+  if (!fields.isSet(field)) {
+    fields.set(field, randomUUID());
+  }
+  return { message, requestId: String(fields.get(field)) };
 }
 
 async function* messagesOf<O extends DescMessage>(

@@ -62,6 +62,17 @@ test("two calls are two requests, and a given request_id is kept", async () => {
   assert.equal(requestIds[2], USER);
 });
 
+test("the error of a call tells what it was sent with", async () => {
+  const requestIds: string[] = [];
+  await withClient(failing([Code.Internal], requestIds), async (client) => {
+    const error: unknown = await client.requestMatch({ userId: USER }).catch((thrown: unknown) => thrown);
+    assert.ok(error instanceof WingmanError);
+    assert.equal(error.requestId, requestIds[0]);
+    await client.requestMatch({ userId: USER, ...(error.requestId && { requestId: error.requestId }) });
+    assert.equal(requestIds[1], requestIds[0]);
+  });
+});
+
 test("pushback says how long to wait", async () => {
   await withClient(failing(["1700"]), async (client, runtime) => {
     await client.requestMatch({ userId: USER });
