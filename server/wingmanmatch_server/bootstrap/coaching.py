@@ -17,6 +17,7 @@ from wingmanmatch_server.coaching.conversation_store import ConversationStore
 from wingmanmatch_server.coaching.metrics import CoachingMetrics
 from wingmanmatch_server.coaching.planner import Adviser, Planner
 from wingmanmatch_server.coaching.prompts import Prompts
+from wingmanmatch_server.coaching.replies import Replies
 from wingmanmatch_server.coaching.safety import Safety
 from wingmanmatch_server.coaching.service import CoachingService
 from wingmanmatch_server.coaching.store import CoachingStore
@@ -74,6 +75,7 @@ async def open_coaching(
             store,
             budget,
             safety,
+            Replies(),
             prompts,
             CoachingMetrics(registry),
             max_output_tokens=settings.coaching_max_output_tokens,

@@ -5,7 +5,7 @@
     answer.py              an answer as far as it was given, and what it cost
     planner.py             ideas for a meet-up: Claude's, or by fixed rules over the catalogue
     safety.py              what is refused or redirected, before the model and after it; safety_patterns.toml
-    replies.py             what is said instead
+    replies.py             what is said instead; replies.toml
     history.py             what is remembered of a conversation, bounded in tokens
     conversation_store.py  conversations in Redis
     store.py               what it asks of the database

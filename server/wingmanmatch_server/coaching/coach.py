@@ -17,7 +17,7 @@ from wingmanmatch_server.coaching.history import Conversation
 from wingmanmatch_server.coaching.metrics import CoachingMetrics
 from wingmanmatch_server.coaching.model import Model, Stop
 from wingmanmatch_server.coaching.prompts import Prompts
-from wingmanmatch_server.coaching.replies import NOTHING_SAID, REFUSED_BY_MODEL, REPLIES, in_place_of
+from wingmanmatch_server.coaching.replies import NOTHING_SAID, REFUSED_BY_MODEL, Replies
 from wingmanmatch_server.coaching.safety import REDIRECTED, Gate, Safety, Verdict
 
 T = TypeVar("T")
@@ -76,6 +76,7 @@ class Coach:
         knowledge: Knowledge,
         budget: Budget,
         safety: Safety,
+        replies: Replies,
         prompts: Prompts,
         metrics: CoachingMetrics,
         *,
@@ -89,6 +90,7 @@ class Coach:
         self._knowledge = knowledge
         self._budget = budget
         self._safety = safety
+        self._replies = replies
         self._prompts = prompts
         self._metrics = metrics
         self._max_output_tokens = max_output_tokens
@@ -182,7 +184,7 @@ class Coach:
         instead = ""
         if answer.gate.category is not None:
             self._metrics.refused(answer.gate.category, "answer")
-            instead = in_place_of(answer.gate.category)
+            instead = self._replies.in_place_of_the_rest(answer.gate.category)
         elif answer.stop is Stop.REFUSAL:
             instead = REFUSED_BY_MODEL
         elif not answer.text.strip():
@@ -195,7 +197,7 @@ class Coach:
     ) -> AsyncGenerator[str | Done, None]:
         """Answer without the model, by who can help better; nothing that is away keeps it back."""
         assert verdict.category is not None
-        reply = REPLIES[verdict.category]
+        reply = self._replies.instead_of_an_answer(verdict.category, verdict.language)
         yield reply
         try:
             found = await self._found_or_begun(user_id, conversation_id)

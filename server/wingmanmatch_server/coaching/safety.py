@@ -7,8 +7,9 @@ the model is told in its prompt, the third its own refusal. `docs/coaching.md` h
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ LOOK_BEHIND = 40  # characters, more than any pattern looks at before its match
 SENTENCE_ENDS = re.compile(r"[.!?…\n]+[\s\"')\]]+")
 _STRAIGHT = str.maketrans("\u2019\u2018`\u00b4\u201c\u201d\u2013\u2014", "''''\"\"--")
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u2060\ufeff\u00ad]")
+
+
+Languages = dict[str, re.Pattern[str]]
 
 
 class Category(StrEnum):
@@ -35,10 +39,14 @@ REDIRECTED = (Category.SELF_HARM, Category.ABUSE, Category.MINOR)
 
 
 class Verdict(NamedTuple):
-    """What was found in a message: nothing that is not answered, or a category. `minor`: the person said to be one."""
+    """What was found in a message: nothing that is not answered, or a category, said in a language (ISO 639-1).
+
+    `minor`: the person said to be one.
+    """
 
     category: Category | None
     minor: bool
+    language: str = "en"
 
 
 class Safety:
@@ -47,21 +55,24 @@ class Safety:
     def __init__(self) -> None:
         file = resources.files(__package__) / "safety_patterns.toml"
         patterns = tomllib.loads(file.read_text())
-        self._message = _by_category(patterns["message"])
-        self._answer = _by_category(patterns["answer"])
-        minor = patterns["minor"]
-        filled = {name: [_filled(each, minor) for each in minor[name]] for name in ("person", "other")}
-        self._minor_person, self._minor_other = _any_of(filled["person"]), _any_of(filled["other"])
-        self._romance = _any_of(minor["romance"])
+        self._message = {Category(name): _by_language(each) for name, each in patterns["message"].items()}
+        self._answer = {Category(name): _any_of(each) for name, each in patterns["answer"].items()}
+        minor, age = patterns["minor"], partial(_filled, patterns["minor"])
+        self._minor_person = _by_language(minor["person"], age)
+        self._minor_other = _by_language(minor["other"], age)
+        self._romance = _by_language(minor["romance"])
 
     def judge(self, message: str, *, minor: bool = False) -> Verdict:
         """Return what a message is about; `minor` says that the person is known to be one."""
         text = normalized(message)
-        minor = minor or bool(self._minor_person.search(text))
-        found = next((category for category, pattern in self._message.items() if pattern.search(text)), None)
-        if found is None and self._romance.search(text) and (minor or self._minor_other.search(text)):
-            found = Category.MINOR
-        return Verdict(found, minor)
+        minor = minor or _spoken(self._minor_person, text) is not None
+        for category, patterns in self._message.items():
+            if language := _spoken(patterns, text):
+                return Verdict(category, minor, language)
+        language = _spoken(self._romance, text)
+        if language and (minor or _spoken(self._minor_other, text)):
+            return Verdict(Category.MINOR, minor, language)
+        return Verdict(None, minor)
 
     def unsayable(self, text: str, *, before: str = "", after: str = "") -> Category | None:
         """Return what the coach may not say in `text`, None if nothing.
@@ -127,13 +138,18 @@ def normalized(text: str) -> str:
     return " ".join(plain.casefold().replace("\u00df", "ss").split())
 
 
-def _by_category(patterns: Mapping[str, Sequence[str]]) -> dict[Category, re.Pattern[str]]:
-    return {Category(name): _any_of(each) for name, each in patterns.items()}
+def _spoken(patterns: Languages, text: str) -> str | None:
+    """Return the language in which something is said in a text, None if it is not."""
+    return next((language for language, pattern in patterns.items() if pattern.search(text)), None)
+
+
+def _by_language(patterns: Mapping[str, Sequence[str]], fill: Callable[[str], str] = str) -> Languages:
+    return {language: _any_of([fill(pattern) for pattern in each]) for language, each in patterns.items()}
 
 
 def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{each.replace('ß', 'ss')})" for each in patterns))
 
 
-def _filled(pattern: str, parts: Mapping[str, Any]) -> str:
+def _filled(parts: Mapping[str, Any], pattern: str) -> str:
     return pattern.replace("{age}", parts["age"]).replace("{end}", parts["end"])

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wingmanmatch_server.coaching.replies import REPLIES, in_place_of
+from wingmanmatch_server.coaching.replies import Replies
 from wingmanmatch_server.coaching.safety import HELD_BACK, REDIRECTED, Category, Gate, Safety
 
 CASES = tomllib.loads(Path(__file__).with_name("safety_cases.toml").read_text())
 SAFETY = Safety()
+LANGUAGES = ("en", "de", "fr", "es")
 
 
 def cases(kind: str) -> list[tuple[str, str | None]]:
@@ -45,9 +46,9 @@ def test_letters_can_be_written_in_many_ways() -> None:
 
 def test_minor_is_known_by_what_they_say() -> None:
     """Saying one's age is no offence, but it is noted."""
-    assert SAFETY.judge("I'm 15 and shy at school") == (None, True)
-    assert SAFETY.judge("How do I get a girlfriend?", minor=True) == (Category.MINOR, True)
-    assert SAFETY.judge("How do I say hello?", minor=True) == (None, True)
+    assert SAFETY.judge("I'm 15 and shy at school") == (None, True, "en")
+    assert SAFETY.judge("How do I get a girlfriend?", minor=True) == (Category.MINOR, True, "en")
+    assert SAFETY.judge("How do I say hello?", minor=True) == (None, True, "en")
 
 
 @pytest.mark.parametrize("text", [text for text, category in cases("answer") if category])
@@ -76,11 +77,36 @@ def test_gate_changes_nothing_else(size: int) -> None:
 
 
 def test_replies_can_be_said() -> None:
-    """What is said in place of an answer passes the rules for answers, and has no digit in it."""
-    for reply in [*REPLIES.values(), *map(in_place_of, Category)]:
-        assert SAFETY.unsayable(reply) is None
-        assert not any(character.isdigit() for character in reply.replace("younger than 18", ""))
-    assert set(REPLIES) == set(REDIRECTED)
+    """What is said in place of an answer passes the rules for answers, and states no number but an age."""
+    replies = Replies()
+    texts = [text for by_language in replies.by_language.values() for text in by_language.values()]
+    for text in [*texts, *map(replies.in_place_of_the_rest, Category)]:
+        assert SAFETY.unsayable(text) is None
+        assert "{" not in text
+        assert not any(character.isdigit() for character in text.replace("18", ""))
+    assert set(replies.by_language) == set(REDIRECTED)
+    assert {frozenset(by_language) for by_language in replies.by_language.values()} == {frozenset(LANGUAGES)}
+
+
+@pytest.mark.parametrize(
+    ("message", "language"),
+    [
+        ("I want to kill myself", "en"),
+        ("Ich will nicht mehr leben.", "de"),
+        ("j'ai envie de mourir", "fr"),
+        ("quiero morirme", "es"),
+        ("Ich wurde missbraucht", "de"),
+        ("Tengo 15 años y quiero una novia", "es"),
+        ("J'ai 16 ans et je veux embrasser une fille", "fr"),
+    ],
+)
+def test_reply_is_in_the_language_of_the_message(message: str, language: str) -> None:
+    """Who is in need reads their own language."""
+    verdict = SAFETY.judge(message)
+    assert verdict.category is not None
+    assert verdict.language == language
+    replies = Replies()
+    assert replies.instead_of_an_answer(verdict.category, language) == replies.by_language[verdict.category][language]
 
 
 @pytest.mark.parametrize("text", [text for text, category in cases("answer") if category is None])
