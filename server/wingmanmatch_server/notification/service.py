@@ -60,8 +60,7 @@ class NotificationService:
     ) -> notification_service_pb2.SendNotificationResponse:
         """Store a mail for sending, at the recipient's expense."""
         self._check_time_zone(request.time_zone)
-        if self._limiter is not None:
-            await self._limiter.spend(POLICY, _recipient(request), call.caller.name)
+        await self._charge(request, call.caller.name)
         kind, payload = _content(request)
         stored = await self._store.send(
             kind,
@@ -158,6 +157,14 @@ class NotificationService:
         event = self._webhooks.read(request.svix_id, request.svix_timestamp, request.svix_signature, request.payload)
         told = await self._store.record_event(event)
         return notification_service_pb2.RecordDeliveryEventResponse(notification=_notification(told) if told else None)
+
+    async def _charge(self, request: notification_service_pb2.SendNotificationRequest, caller: str) -> None:
+        """Take a token of the recipient's, unless the request was answered before. Raises errors.RateLimited."""
+        if self._limiter is None:
+            return
+        if request.request_id and await self._store.is_answered(request.user_id or None, request.request_id):
+            return
+        await self._limiter.spend(POLICY, _recipient(request), caller)
 
     def _check_time_zone(self, name: str) -> None:
         if name and name not in self._time_zones:

@@ -175,6 +175,11 @@ class NotificationStore:
         )
         return _notification(answer)
 
+    async def is_answered(self, user_id: str | None, request_id: str) -> bool:
+        """Return whether `send` has answered this request before, so that it will store nothing."""
+        answered: bool = await self._database.call("get_send_answered", p_user_id=user_id, p_request=request_id)
+        return answered
+
     async def cancel(self, notification_id: str, request_id: str | None = None) -> Mapping[str, Any]:
         """Call a mail off and return it: it will not be sent.
 

@@ -103,6 +103,21 @@ async def test_recipient_is_spared(client: Stubs) -> None:
         assert "example.org" not in str(failure.details)
 
 
+async def test_repeated_request_costs_nothing(client: Stubs) -> None:
+    """Whoever did not get the answer may ask again, even when the recipient has had enough; another mail is refused."""
+    person = (await join(client, email=f"{uuid.uuid4().hex}@example.org")).user_id
+    for recipient in ({"user_id": person}, {"recipient_email": f"{uuid.uuid4().hex}@example.org"}):
+        named = recipient | {"request_id": str(uuid.uuid4())}
+        first = await send(client, **named)
+        assert {(await send(client, **named)).id for _ in range(5)} == {first.id}
+        await send(client, **recipient)
+        await send(client, **recipient)
+        assert (await send(client, **named)).id == first.id
+        assert (await failure_of(send(client, **recipient))).reason == "RATE_LIMITED"
+        reused = await failure_of(send(client, **named, recipient_name="Other"))
+        assert reused.reason == "REQUEST_ID_REUSED"
+
+
 async def test_full_queue_asks_for_patience(client: Stubs, dsn: str) -> None:
     """While nothing goes out and enough mails wait, the next one is refused with a time to come back."""
     await execute(dsn, FILL)
