@@ -5,6 +5,8 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
 from support.sessions import HOUR, MAX_AGE, contents, create_store, pass_time, session_of
@@ -74,6 +76,16 @@ async def test_every_bad_token_is_refused_alike(redis: RedisServer, store: Sessi
         "cmdstat_config",
         "cmdstat_ping",
     }
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.text(max_size=60), st.from_regex(r"[A-Za-z0-9_-]{43}[0-9a-f]{4}", fullmatch=True)))
+async def test_no_text_opens_a_session(store: SessionStore, token: str) -> None:
+    """Whatever is tried, looking like a token or not, is refused in the one way, and ends nothing."""
+    for call in (store.get(token), store.update(token, b"2"), store.touch(token)):
+        with pytest.raises(errors.Unauthenticated):
+            await call
+    await store.delete(token)
 
 
 async def test_reads_at_once(redis: RedisServer, store: SessionStore) -> None:

@@ -1,5 +1,7 @@
 """Who may call what: every RPC of the API times every kind of caller, so that no new RPC can be forgotten."""
 
+import random
+import string
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -127,6 +129,24 @@ async def test_malformed_authorization(channel: grpc.aio.Channel, metadata: tupl
     method = channel.unary_unary(f"/{MATCHING.full_name}/GetProfile")
     failure = await failure_of(method(b"", timeout=10, metadata=metadata))
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
+
+
+async def test_fuzzed_authorization(channel: grpc.aio.Channel) -> None:
+    """No credential, made up or a good one with a mistake in it, leads to anything but the one refusal."""
+    chance = random.Random(5)
+    method = channel.unary_unary(f"/{MATCHING.full_name}/GetProfile")
+
+    def spoilt(credential: str) -> str:
+        characters = list(credential)
+        for _ in range(chance.randint(1, 4)):
+            characters[chance.randrange(len(characters) - 2)] = chance.choice(string.printable[:94])
+        return "".join(characters)
+
+    made_up = ["".join(chance.choices(string.printable[:94] + " ", k=chance.randint(1, 300))) for _ in range(100)]
+    wrong = [spoilt(good) for good in (KEY, user_token(OWN)) * 50]
+    values = [*made_up, *(f"Bearer {each}" for each in (*made_up, *wrong) if each not in (KEY, user_token(OWN)))]
+    calls = [method(b"", timeout=20, metadata=(("authorization", value),)) for value in values]
+    assert {(await failure_of(call)).reason for call in calls} == {UNAUTHENTICATED}
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

@@ -15,6 +15,7 @@ from support.limiters import Served, serving_limits
 from support.requests import join_pair
 from wingmanmatch.matching.v1 import matching_service_pb2, matching_service_pb2_grpc
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
+from wingmanmatch.system.v1 import system_service_pb2
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 
 TIMEOUT = 10
@@ -128,12 +129,14 @@ async def test_a_call_for_nobody_is_charged_to_the_address(served: Served, subje
 
 
 async def test_limits_can_be_switched_off(dsn: str, engines: EmbeddedEngines, tmp_path: Path, subject: str) -> None:
-    """With ENABLE_RATE_LIMITING=false calls are not charged, while RateLimitService goes on."""
+    """With ENABLE_RATE_LIMITING=false calls are not charged and GetStatus says so, while RateLimitService goes on."""
     async with serving_limits(dsn, engines.redis_url, tmp_path, enable_rate_limiting=False) as served:
         reasons = {(await ask_match(served, subject)).reason for _ in range(8)}
         asked = rate_limit_pb2.RateLimitDescriptor(policy="match_request", subject=subject, cost=5)
         request: Any = rate_limit_service_pb2.CheckRateLimitRequest(descriptors=[asked])
         assert (await served.client.rate_limit.CheckRateLimit(request, timeout=TIMEOUT)).allowed
+        status = await served.client.system.GetStatus(system_service_pb2.GetStatusRequest(), timeout=TIMEOUT)
+        assert {each.name: each.enabled for each in status.features}["rate_limiting"] is False
     assert reasons == {"PROFILE_NOT_FOUND"}
 
 
