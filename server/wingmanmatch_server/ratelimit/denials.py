@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -33,6 +33,10 @@ class Denials:
         self._hearing = False
         # Raised whenever something is forgotten: a denial asked for before that may be out of date.
         self.epoch = 0
+
+    def know_none_of(self, keys: Iterable[str]) -> bool:
+        """Tell whether nothing is remembered of any of these buckets."""
+        return self._full_at.keys().isdisjoint(keys)
 
     def known(self, ask: Ask) -> Answer | None:
         """Return the denial that Redis would answer with, or None if Redis has to be asked."""

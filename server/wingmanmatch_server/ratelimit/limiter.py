@@ -121,6 +121,8 @@ class Limiter:
             return _decision(asks, Answers.of([answer]), degraded=False)
         if not all(run.limit.counted for run in asks.runs):
             return await self._decide_partly(asks, all_or_nothing=all_or_nothing, peek=peek, request=request)
+        if not all_or_nothing and not peek and request is None:
+            return _decision(asks, await self._charge_each(asks), degraded=False)
         reply = await self._buckets.ask(asks, all_or_nothing=all_or_nothing, peek=peek, request=request)
         return self._decided(asks, self._noted(reply))
 
@@ -196,20 +198,33 @@ class Limiter:
         if len(asks) == 1:
             answer, degraded = await self.decide_one(asks[0])
             return [answer], degraded
-        epoch = self._denials.epoch
         try:
-            reply = await self._buckets.ask(asks)
+            return await self._charge_in_redis(Asks.of(asks)), False
         except ScriptFailed:
             pairs = [await self.decide_one(ask) for ask in asks]
             return [answer for answer, _ in pairs], any(degraded for _, degraded in pairs)
         except errors.Unavailable as error:
             return self._without_redis(error, asks), True
-        answers = self._decided(Asks.of(asks), self._noted(reply)).answers
+
+    async def _charge_each(self, asks: Asks) -> Answers:
+        """Charge buckets, each for itself: from what is remembered of some, and the rest in Redis."""
+        if self._denials.know_none_of(asks.keys):
+            return await self._charge_in_redis(asks)
+        known = list(map(self._answer_at_hand, asks))
+        rest = [ask for ask, answer in zip(asks, known, strict=True) if answer is None]
+        others = iter(await self._charge_in_redis(Asks.of(rest)) if rest else ())
+        return Answers.of(next(others) if answer is None else answer for answer in known)
+
+    async def _charge_in_redis(self, asks: Asks) -> Answers:
+        epoch = self._denials.epoch
+        reply = await self._buckets.ask(asks)
+        answers = self._noted(reply)
+        self._metrics.decided(asks, answers)
         if not answers.all_pass:
             for ask, answer in zip(asks, answers, strict=True):
                 if not answer.allowed:
                     self._denials.note(ask, answer, reply.as_of, epoch)
-        return answers, False
+        return answers
 
     def _without_redis(
         self, error: Exception, asks: Sequence[Ask], *, all_or_nothing: bool = False, peek: bool = False

@@ -75,6 +75,22 @@ async def test_a_denied_caller_costs_redis_nothing(limits: OpenLimiter, subject:
     assert limits.counted("own", "denied_from_memory") == 100
 
 
+async def test_denied_buckets_of_a_batch_cost_redis_nothing(limits: OpenLimiter, subject: str) -> None:
+    """What a batch found denied is denied from memory afterwards, alone and in batches; the others are asked."""
+    empty = [limits.limiter.resolve("own", f"{subject}{number}", 2, "") for number in range(3)]
+    fresh = limits.limiter.resolve("public_api", subject, 1, "")
+    assert (await limits.limiter.decide(empty)).allowed
+    first = await limits.limiter.decide([*empty, fresh])
+    assert [answer.allowed for answer in first.answers] == [0, 0, 0, 1]
+    before = limits.round_trips()
+    assert not (await limits.limiter.decide(empty)).allowed
+    assert not (await limits.limiter.decide(empty[:1])).allowed
+    assert limits.round_trips() == before
+    mixed = await limits.limiter.decide([empty[0], fresh, empty[1]])
+    assert [(answer.allowed, answer.remaining) for answer in mixed.answers] == [(0, 0), (1, 98), (0, 0)]
+    assert limits.counted("own", "denied_from_memory") == 6
+
+
 async def test_a_denial_is_forgotten_at_its_exact_instant(limits: OpenLimiter, subject: str) -> None:
     """A caller who comes back when told to passes: the memory never outlasts the wait."""
     for _ in range(5):
