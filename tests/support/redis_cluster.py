@@ -1,6 +1,7 @@
 """A real Redis Cluster of three nodes, from the embedded Valkey's program, on loopback ports."""
 
 import asyncio
+import itertools
 import os
 import socket
 import subprocess
@@ -13,25 +14,26 @@ import redis.asyncio as redis
 from support.valkey import program
 
 SLOTS = 16384
+BUS = 10_000
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports whose cluster bus ports, 10000 above, exist."""
-    sockets = []
-    for port in range(21_000 + os.getpid() % 500 * 10, 32_000):
-        candidate = socket.socket()
+    """Return ports that are free, as are their cluster bus ports, 10000 above.
+
+    Both are below those that the system gives to outgoing connections, which might take one in the meantime.
+    """
+    first = 12_000 + os.getpid() % 900 * 10
+    free = (port for port in range(first, 22_000) if _is_free(port) and _is_free(port + BUS))
+    return list(itertools.islice(free, count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as candidate:
         try:
             candidate.bind(("127.0.0.1", port))
         except OSError:
-            candidate.close()
-            continue
-        sockets.append(candidate)
-        if len(sockets) == count:
-            break
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+            return False
+    return True
 
 
 def start_node(port: int, folder: Path) -> "subprocess.Popen[bytes]":
@@ -45,7 +47,7 @@ def start_node(port: int, folder: Path) -> "subprocess.Popen[bytes]":
         "dir": str(folder),
         "save": "",
         "appendonly": "no",
-        "cluster-port": str(port + 10_000),
+        "cluster-port": str(port + BUS),
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     return subprocess.Popen([program(), *arguments], stdout=subprocess.DEVNULL)
