@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import CollectorRegistry
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.coaching.budget import SECONDS_A_DAY, Taken, TokenBudget
@@ -25,12 +26,14 @@ from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.redis import RedisServer, ScriptFailed, unavailable
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Policy, make_limit
+from wingmanmatch_server.ratelimit.token_bucket import RequestId
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.resilience.retry import Retry
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.dependencies import Dependency
 
 COACHING_TOKENS = "coaching_tokens"
+PUT_BACK_ATTEMPTS = 5  # all within the ten seconds for which a repeated refund is known as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,14 @@ def coaching_policy(settings: Settings) -> Policy:
 
 def make_budget(limiter: Limiter) -> TokenBudget:
     """Return the budget of tokens on the buckets of the rate limits."""
+    # A decision on a limit waits for Redis for some milliseconds only. What is put back has more time, and is a call
+    # for each answer at most, which shares its round trips with others.
+    patient = AsyncRetrying(
+        stop=stop_after_attempt(PUT_BACK_ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.1, max=1.0),
+        retry=retry_if_exception(_may_pass),
+        reraise=True,
+    )
 
     async def take(user_id: str, tokens: int) -> Taken:
         ask = limiter.resolve(COACHING_TOKENS, user_id, tokens, "")
@@ -104,8 +115,10 @@ def make_budget(limiter: Limiter) -> TokenBudget:
         return Taken(decision.allowed, answer.remaining, retry, exact=not decision.degraded)
 
     async def put_back(user_id: str, tokens: int) -> None:
+        asks = [limiter.resolve(COACHING_TOKENS, user_id, tokens, "")]
+        once = RequestId(str(uuid.uuid4()), str(tokens))
         try:
-            await limiter.refund([limiter.resolve(COACHING_TOKENS, user_id, tokens, "")])
+            await patient(limiter.refund, asks, once)
         except ScriptFailed:
             raise unavailable() from None
 
@@ -113,6 +126,11 @@ def make_budget(limiter: Limiter) -> TokenBudget:
         return limiter.policies.policy(COACHING_TOKENS).limit_for(user_id, "").capacity
 
     return TokenBudget(take, put_back, capacity)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Tell whether a call that failed may succeed in a moment."""
+    return isinstance(error, errors.Unavailable) and error.reason != "CIRCUIT_OPEN"
 
 
 def claude_dependency(claude: Claude, breaker: Breaker) -> Dependency:
