@@ -38,8 +38,8 @@ from prometheus_client import CollectorRegistry
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 from wingmanmatch_server.bootstrap import make_interceptors
-from wingmanmatch_server.bootstrap.redis_areas import open_rate_limits
-from wingmanmatch_server.bootstrap.status import REDIS_LIMITS
+from wingmanmatch_server.bootstrap.breakers import REDIS_LIMITS
+from wingmanmatch_server.bootstrap.rate_limits import open_rate_limits
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import open_redis
 from wingmanmatch_server.interceptors.chain import service_handler

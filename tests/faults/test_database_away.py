@@ -20,8 +20,7 @@ from support.resend_server import KEY, ResendServer, resend_server
 from support.server import serving_application
 from support.stubs import Stubs
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
-from wingmanmatch_server import bootstrap
-from wingmanmatch_server.bootstrap import status
+from wingmanmatch_server.bootstrap import breakers, status
 from wingmanmatch_server.drivers import postgres
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migrations import migrate, read_migrations
@@ -67,9 +66,9 @@ async def site(
     own_postgres: OwnPostgres, engines: EmbeddedEngines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Site]:
     """A server under load, less patient than a real one; in the end each mail must have gone out once."""
-    monkeypatch.setattr(status, "DATABASE_LIMITS", Limits(failure_threshold=5, recovery=0.5))
+    monkeypatch.setattr(breakers, "DATABASE_LIMITS", Limits(failure_threshold=5, recovery=0.5))
     monkeypatch.setattr(postgres, "COMMAND_TIMEOUT", 1.0)
-    monkeypatch.setattr(bootstrap, "CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr(status, "CHECK_INTERVAL", 0.1)
     await migrate(own_postgres.dsn, read_migrations(), baseline=True)
     await execute(own_postgres.dsn, "truncate notifications cascade")
     async with resend_server() as resend:

@@ -14,7 +14,7 @@ from support.server import serving_application
 from support.valkey import OwnValkey, own_valkey
 from wingmanmatch.matching.v1 import matching_service_pb2
 from wingmanmatch.session.v1 import session_service_pb2
-from wingmanmatch_server import bootstrap
+from wingmanmatch_server.bootstrap import matching
 from wingmanmatch_server.drivers.redis import open_redis
 
 
@@ -31,7 +31,7 @@ async def test_redis_is_cleaned_up_when_it_is_back(
     admin_dsn: str, valkey: OwnValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DeleteProfile succeeds while Redis is frozen; a background task ends the sessions once it answers again."""
-    monkeypatch.setattr(bootstrap, "EXPIRY_INTERVAL", 0.1)
+    monkeypatch.setattr(matching, "EXPIRY_INTERVAL", 0.1)
     settings = {"enable_rate_limiting": False, "redis_timeout": 0.3}
     async with (
         fresh_database(admin_dsn) as dsn,

@@ -14,7 +14,7 @@ from support.requests import TIMEOUT, join
 from support.valkey import OwnValkey, own_valkey
 from wingmanmatch.session.v1 import session_service_pb2
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
-from wingmanmatch_server import bootstrap
+from wingmanmatch_server.bootstrap import status
 
 USER = "0d4a4d5e-6b4c-4f57-8f53-6f4b1f1c9d11"
 
@@ -59,7 +59,7 @@ async def test_report_of_an_outage(
     admin_dsn: str, valkey: OwnValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis and the rate limiter are away while Redis is, the rest works, and all is well again without a restart."""
-    monkeypatch.setattr(bootstrap, "CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr(status, "CHECK_INTERVAL", 0.1)
     async with fresh_database(admin_dsn) as dsn, serving_limits(dsn, valkey.url, tmp_path) as served:
         await becomes(served, system_pb2.SYSTEM_STATUS_HEALTHY)
         shown = served.application.registry.get_sample_value("wingmanmatch_circuit_open", {"dependency": "redis"})

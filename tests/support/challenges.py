@@ -12,8 +12,8 @@ import asyncpg
 
 from support.databases import fresh_database, open_database
 from support.people import VIENNA, People
+from wingmanmatch_server.bootstrap.breakers import REDIS_LIMITS
 from wingmanmatch_server.bootstrap.challenge import COPIES_TTL
-from wingmanmatch_server.bootstrap.status import REDIS_LIMITS
 from wingmanmatch_server.challenge.catalogue import Catalogue
 from wingmanmatch_server.challenge.copies import PATIENCE, RedisCopies
 from wingmanmatch_server.challenge.store import ChallengeStore

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from support.stubs import Stubs
 from wingmanmatch_server.bootstrap import Application, open_application
-from wingmanmatch_server.bootstrap.redis_areas import open_rate_limits
+from wingmanmatch_server.bootstrap.rate_limits import open_rate_limits
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 from wingmanmatch_server.ratelimit.limiter import Decision, Limiter
 from wingmanmatch_server.ratelimit.recovery import recover
@@ -52,7 +52,7 @@ class OpenLimiter:
 
 @asynccontextmanager
 async def open_limiter(redis_url: str, policies: Path | None = None) -> AsyncIterator[OpenLimiter]:
-    """Compose a limiter as `bootstrap.py` does, with a recovery that looks as often."""
+    """Compose a limiter as `bootstrap/` does, with a recovery that looks as often."""
     registry, settings = CollectorRegistry(), Settings(_env_file=None, rate_limits_file=policies)
     breaker = Breaker("redis", Limits(3, 30.0), time.monotonic)
     async with (

@@ -9,14 +9,15 @@ from wingmanmatch_server.notification.dispatcher import Dispatcher
 
 
 @asynccontextmanager
-async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `work` for the length of the context, and cancel it at the end."""
-    task = asyncio.create_task(work)
+async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run all of `work` for the length of the context, and cancel it at the end."""
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 from prometheus_client import CollectorRegistry, Counter
 
+from wingmanmatch_server.bootstrap.area import Area
 from wingmanmatch_server.bootstrap.background import background
+from wingmanmatch_server.bootstrap.core import Core
 from wingmanmatch_server.bootstrap.mail import link_secret
 from wingmanmatch_server.challenge.catalogue import CHANNEL, Catalogue
 from wingmanmatch_server.challenge.copies import RedisCopies
@@ -23,6 +25,15 @@ from wingmanmatch_server.share_links import ShareLinks
 COPIES_TTL = timedelta(minutes=10)
 CHECK_INTERVAL = 10.0  # seconds
 PURGE_INTERVAL = 600.0
+
+
+@asynccontextmanager
+async def open_challenge_area(core: Core) -> AsyncIterator[Area]:
+    """Make what serves challenges, and follow the changes of the catalogue."""
+    async with open_challenges(
+        core.settings, core.database, core.redis, core.breakers["redis"], core.registry
+    ) as service:
+        yield Area(services={"wingmanmatch.challenge.v1.ChallengeService": service})
 
 
 @asynccontextmanager

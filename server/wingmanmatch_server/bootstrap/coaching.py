@@ -2,19 +2,21 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from prometheus_client import CollectorRegistry
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from wingmanmatch_server import errors
+from wingmanmatch_server.bootstrap.area import Area
+from wingmanmatch_server.bootstrap.core import Core
 from wingmanmatch_server.coaching.budget import SECONDS_A_DAY, Taken, TokenBudget
 from wingmanmatch_server.coaching.claude import Claude, open_claude
 from wingmanmatch_server.coaching.coach import Coach
 from wingmanmatch_server.coaching.conversation_store import ConversationStore
+from wingmanmatch_server.coaching.export import export_conversations
 from wingmanmatch_server.coaching.metrics import CoachingMetrics
 from wingmanmatch_server.coaching.planner import Adviser, Planner
 from wingmanmatch_server.coaching.prompts import Prompts
@@ -22,13 +24,11 @@ from wingmanmatch_server.coaching.replies import Replies
 from wingmanmatch_server.coaching.safety import Safety
 from wingmanmatch_server.coaching.service import CoachingService
 from wingmanmatch_server.coaching.store import CoachingStore
-from wingmanmatch_server.drivers.database import Database
-from wingmanmatch_server.drivers.redis import RedisServer, ScriptFailed, unavailable
+from wingmanmatch_server.drivers.redis import ScriptFailed, unavailable
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Policy, make_limit
 from wingmanmatch_server.ratelimit.token_bucket import RequestId
 from wingmanmatch_server.resilience.breaker import Breaker
-from wingmanmatch_server.resilience.retry import Retry
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.dependencies import Dependency
 
@@ -36,42 +36,19 @@ COACHING_TOKENS = "coaching_tokens"
 PUT_BACK_ATTEMPTS = 5  # all within the ten seconds for which a repeated refund is known as one
 
 
-@dataclass(frozen=True, slots=True)
-class Coaching:
-    """What the rest of the server joins: the service, what keeps conversations, and what to ask about Claude."""
-
-    service: CoachingService
-    conversations: ConversationStore
-    dependencies: tuple[Dependency, ...] = ()
-
-
 @asynccontextmanager
-async def open_coaching(
-    settings: Settings,
-    database: Database,
-    redis: RedisServer,
-    breakers: Mapping[str, Breaker],
-    retries: Mapping[str, Retry],
-    limiter: Limiter,
-    registry: CollectorRegistry,
-) -> AsyncIterator[Coaching]:
+async def open_coaching(core: Core) -> AsyncIterator[Area]:
     """Make what coaches; Claude only where coaching is on."""
-    store = CoachingStore(database)
-    conversations = ConversationStore(
-        redis,
-        breakers["redis"],
-        retries["redis"],
-        ttl=timedelta(hours=settings.coaching_conversation_hours),
-        now=_now,
-        new_id=lambda: str(uuid.uuid4()),
-    )
+    settings, store, conversations = core.settings, CoachingStore(core.database), make_conversations(core)
     key = settings.anthropic_api_key
     if not settings.coaches or key is None:
-        yield Coaching(CoachingService(None, conversations, Planner(store, None)), conversations)
+        yield _area(CoachingService(None, conversations, Planner(store, None)), conversations)
         return
-    breaker, retry, safety, prompts = breakers["external_api"], retries["external_api"], Safety(), Prompts()
-    budget, model, patience = make_budget(limiter), settings.coaching_model, settings.coaching_timeout
-    async with open_claude(key.get_secret_value(), breaker, retry, model, patience) as claude:
+    breaker, retry = core.breakers["external_api"], core.retries["external_api"]
+    budget, safety, prompts = make_budget(core.limiter), Safety(), Prompts()
+    async with open_claude(
+        key.get_secret_value(), breaker, retry, settings.coaching_model, settings.coaching_timeout
+    ) as claude:
         coach = Coach(
             claude,
             conversations,
@@ -80,14 +57,35 @@ async def open_coaching(
             safety,
             Replies(),
             prompts,
-            CoachingMetrics(registry),
+            CoachingMetrics(core.registry),
             max_output_tokens=settings.coaching_max_output_tokens,
             clock=time.monotonic,
             now=_now,
         )
         planner = Planner(store, Adviser(claude, budget, prompts, safety))
-        dependency = claude_dependency(claude, breaker)
-        yield Coaching(CoachingService(coach, conversations, planner), conversations, (dependency,))
+        service = CoachingService(coach, conversations, planner)
+        yield _area(service, conversations, claude_dependency(claude, breaker))
+
+
+def make_conversations(core: Core) -> ConversationStore:
+    """Return what keeps conversations, whether or not coaching is on: what was said before can be had and deleted."""
+    return ConversationStore(
+        core.redis,
+        core.breakers["redis"],
+        core.retries["redis"],
+        ttl=timedelta(hours=core.settings.coaching_conversation_hours),
+        now=_now,
+        new_id=lambda: str(uuid.uuid4()),
+    )
+
+
+def _area(service: CoachingService, conversations: ConversationStore, *dependencies: Dependency) -> Area:
+    return Area(
+        services={"wingmanmatch.coaching.v1.CoachingService": service},
+        erasers={"conversations": conversations.delete_of_user},
+        sources={"CONVERSATION": partial(export_conversations, conversations)},
+        dependencies=dependencies,
+    )
 
 
 def coaching_policy(settings: Settings) -> Policy:

@@ -5,18 +5,20 @@ import random
 import secrets
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.bootstrap.background import delivering
-from wingmanmatch_server.drivers.database import Database
-from wingmanmatch_server.notification.dispatcher import Dispatcher, Listen
+from wingmanmatch_server.bootstrap.area import Area
+from wingmanmatch_server.bootstrap.background import background, delivering
+from wingmanmatch_server.bootstrap.core import Core
+from wingmanmatch_server.housekeeping import repeat
+from wingmanmatch_server.notification.dispatcher import Dispatcher
+from wingmanmatch_server.notification.http import notification_routes
 from wingmanmatch_server.notification.mailer import Mailer, OutboxMailer
 from wingmanmatch_server.notification.metrics import NotificationMetrics
 from wingmanmatch_server.notification.render import FIELDS, Renderer, create_environment
-from wingmanmatch_server.notification.service import Limiter, NotificationService
+from wingmanmatch_server.notification.service import NotificationService
 from wingmanmatch_server.notification.store import NotificationStore
 from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 from wingmanmatch_server.notification.webhook import Webhooks
@@ -24,49 +26,55 @@ from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.dependencies import Dependency
 
+PURGE_INTERVAL = 600.0  # seconds
 TIMED = "THROTTLED"  # a pause that ends by itself and needs nobody
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """What all that deals with mails shares; None is what the settings turn off."""
+@asynccontextmanager
+async def open_notifications(core: Core) -> AsyncIterator[Area]:
+    """Make what serves notifications, and deliver mails for the length of the context.
 
-    store: NotificationStore
-    renderer: Renderer
-    webhooks: Webhooks | None
-    links: UnsubscribeLinks | None
-
-
-def make_mail(settings: Settings, database: Database) -> Mail:
-    """Return it. Raises OSError if the data folder can keep no secret."""
-    links = None
-    if settings.public_url is not None:
-        links = UnsubscribeLinks(settings.public_url, link_secret(settings), list(FIELDS))
-    return Mail(
-        NotificationStore(database),
-        Renderer(
-            create_environment(),
-            sender=settings.mail_from,
-            app_url=settings.app_url,
-            reply_to=settings.mail_reply_to,
-            unsubscribe_url=links.url if links else None,
-        ),
-        Webhooks(settings.webhook_secrets) if settings.webhook_secrets else None,
-        links,
-    )
-
-
-def make_notification_service(
-    settings: Settings, mail: Mail, time_zones: Collection[str], limiter: Limiter | None
-) -> NotificationService:
-    """Return the service."""
-    return NotificationService(
-        mail.store,
-        mail.renderer,
-        time_zones,
-        limiter=limiter,
-        webhooks=mail.webhooks,
+    Raises OSError if the data folder can keep no secret, and errors.Unavailable if the database does not answer. Resend
+    may be away.
+    """
+    settings, store, links = core.settings, NotificationStore(core.database), make_unsubscribe_links(core.settings)
+    renderer = make_renderer(settings, links)
+    webhooks = Webhooks(settings.webhook_secrets) if settings.webhook_secrets else None
+    service = NotificationService(
+        store,
+        renderer,
+        core.time_zones,
+        limiter=core.charged,
+        webhooks=webhooks,
         queue_limit=settings.mail_queue_limit,
+    )
+    async with (
+        open_mailer(settings, core.breakers["email"]) as mailer,
+        _dispatching(core, store, renderer, mailer),
+        background(repeat("purge_delivery_events", store.purge_events, interval=PURGE_INTERVAL)),
+    ):
+        yield Area(
+            services={"wingmanmatch.notification.v1.NotificationService": service},
+            dependencies=[_dependency(settings, store, mailer)],
+            routes=notification_routes(store, webhooks, links),
+        )
+
+
+def make_unsubscribe_links(settings: Settings) -> UnsubscribeLinks | None:
+    """Return the links that turn mails off; None without an address at which people reach the server."""
+    if settings.public_url is None:
+        return None
+    return UnsubscribeLinks(settings.public_url, link_secret(settings), list(FIELDS))
+
+
+def make_renderer(settings: Settings, links: UnsubscribeLinks | None) -> Renderer:
+    """Return what makes mails of rows."""
+    return Renderer(
+        create_environment(),
+        sender=settings.mail_from,
+        app_url=settings.app_url,
+        reply_to=settings.mail_reply_to,
+        unsubscribe_url=links.url if links else None,
     )
 
 
@@ -84,27 +92,20 @@ def link_secret(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def open_dispatching(
-    settings: Settings, mail: Mail, listen: Listen, breaker: Breaker, metrics: NotificationMetrics
-) -> AsyncIterator[Dependency]:
-    """Deliver mails for the length of the context; yield what tells whether they get out.
-
-    Raises errors.Unavailable if the database does not answer. Resend may be away.
-    """
-    async with open_mailer(settings, breaker) as mailer:
-        # Another key or sender than before may be what was missing.
-        await mail.store.resume()
-        dispatcher = Dispatcher(
-            mail.store,
-            mail.renderer,
-            mailer,
-            listen,
-            owner=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
-            random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
-            on_outcome=metrics.attempted,
-        )
-        async with delivering(dispatcher):
-            yield _dependency(settings, mail.store, mailer)
+async def _dispatching(core: Core, store: NotificationStore, renderer: Renderer, mailer: Mailer) -> AsyncIterator[None]:
+    # Another key or sender than before may be what was missing.
+    await store.resume()
+    dispatcher = Dispatcher(
+        store,
+        renderer,
+        mailer,
+        core.database.listen,
+        owner=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
+        random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+        on_outcome=NotificationMetrics(core.registry).attempted,
+    )
+    async with delivering(dispatcher):
+        yield
 
 
 @asynccontextmanager

@@ -1,37 +1,27 @@
-"""Joins what watches over dependencies, and what reports on them."""
+"""Joins what watches over dependencies, what their state means for health, and what reports on them."""
 
-import random
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import structlog
-
 from wingmanmatch.system.v1 import system_pb2
 from wingmanmatch_server import __version__, errors
+from wingmanmatch_server.bootstrap.area import Area
+from wingmanmatch_server.bootstrap.background import background
+from wingmanmatch_server.bootstrap.core import Core
 from wingmanmatch_server.bootstrap.identity import modes_of
-from wingmanmatch_server.drivers.database import Database
-from wingmanmatch_server.drivers.redis import RedisServer
+from wingmanmatch_server.bootstrap.services import SERVICES, service_names
+from wingmanmatch_server.housekeeping import repeat
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
-from wingmanmatch_server.resilience.breaker import Breaker, Limits, State
-from wingmanmatch_server.resilience.retry import Retry, RetryLimits
+from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.settings import Settings
+from wingmanmatch_server.system.availability import Availability
 from wingmanmatch_server.system.dependencies import Dependencies, Dependency
+from wingmanmatch_server.system.health import PROCESS_NAMES, Health
 from wingmanmatch_server.system.service import Process, SystemService
-from wingmanmatch_server.telemetry.metrics import CircuitMetrics
 
-log = structlog.get_logger(__name__)
-
-DATABASE_LIMITS = Limits(failure_threshold=5, recovery=60.0)
-REDIS_LIMITS = Limits(failure_threshold=3, recovery=30.0, patience=0.2)  # it answers within milliseconds
-EMAIL_LIMITS = Limits(failure_threshold=3, recovery=120.0, probe_lease=20.0)
-EXTERNAL_API_LIMITS = Limits(failure_threshold=5, recovery=60.0)
-RETRY_LIMITS = {
-    "database": RetryLimits(attempts=3, base=1.0),
-    "redis": RetryLimits(attempts=2, base=0.5),
-    "external_api": RetryLimits(attempts=2, base=0.5),
-}
+CHECK_INTERVAL = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,44 +34,37 @@ class RateLimitFacts:
     policy_count: int
 
 
-def make_breakers(metrics: CircuitMetrics, followers: Sequence[Callable[[], None]]) -> dict[str, Breaker]:
-    """Return the circuit breakers by name; a change of state is logged, counted, and told to `followers`."""
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The health of the process and of each service, and the report on all of it."""
 
-    def tell(name: str, state: State) -> None:
-        log.warning("circuit_changed", dependency=name, state=str(state))
-        metrics.changed(name, state)
-        for follow in followers:
-            follow()
-
-    limits = {
-        "database": DATABASE_LIMITS,
-        "redis": REDIS_LIMITS,
-        "email": EMAIL_LIMITS,
-        "external_api": EXTERNAL_API_LIMITS,
-    }
-    for name in limits:
-        metrics.watch(name)
-    return {name: Breaker(name, each, time.monotonic, tell) for name, each in limits.items()}
+    health: Health
+    area: Area
 
 
-def make_retries(breakers: Mapping[str, Breaker], on_retry: Callable[[str], object]) -> dict[str, Retry]:
-    """Return what retries the calls of each dependency that has limits for it, by name."""
-    return {
-        name: Retry(limits, breakers[name], time.monotonic, random.random, on_retry=on_retry)
-        for name, limits in RETRY_LIMITS.items()
-    }
+@asynccontextmanager
+async def open_status(core: Core, areas: Sequence[Area], followers: list[Callable[[], None]]) -> AsyncIterator[Status]:
+    """Ask every dependency now and then, and keep health true to what was found; `followers` gets what to tell."""
+    more = [dependency for area in areas for dependency in area.dependencies]
+    dependencies = make_dependencies(core, more)
+    health = Health((*PROCESS_NAMES, *service_names()))
+    availability = Availability(health, SERVICES, dependencies, core.breakers)
+    followers.append(availability.refresh)
+    service = make_system_service(core.settings, dependencies, core.breakers, core.policies)
+    async with background(repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL)):
+        yield Status(health, Area(services={"wingmanmatch.system.v1.SystemService": service}))
 
 
-def make_dependencies(
-    database: Database, redis: RedisServer, more: Sequence[Dependency], *, by_rest: bool
-) -> Dependencies:
+def make_dependencies(core: Core, more: Sequence[Dependency]) -> Dependencies:
     """Return what asks every dependency whether it is there."""
-    way = "by Supabase's REST interface" if by_rest else "by PostgreSQL's protocol"
+    database = core.unguarded
+    way = "by Supabase's REST interface" if core.settings.by_rest else "by PostgreSQL's protocol"
     return Dependencies(
         [
             Dependency("database", f"as the service role, {way}", database.ping),
             Dependency("database_anonymous", f"as the anonymous role, {way}", database.ping_as_anonymous),
-            Dependency("redis", "rate limits and user sessions", redis.ping),
+            Dependency("redis", "rate limits and user sessions", core.redis.ping),
+            make_rate_limiter_check(core.settings, core.breakers["redis"]),
             *more,
         ],
         _now,

@@ -1,6 +1,6 @@
 """The edge: what happens to every RPC around the method that serves it.
 
-Outermost first, in the one order that `bootstrap.py` writes down:
+Outermost first, in the one order that `bootstrap/` writes down:
 
     in_flight counts the calls whose handlers run
     observe   counts, times and logs the call, whatever becomes of it

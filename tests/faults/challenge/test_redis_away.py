@@ -13,7 +13,7 @@ from support.requests import TIMEOUT
 from support.server import serving_application
 from support.valkey import OwnValkey, own_valkey
 from wingmanmatch.challenge.v1 import challenge_service_pb2 as pb
-from wingmanmatch_server.bootstrap.status import REDIS_LIMITS
+from wingmanmatch_server.bootstrap.breakers import REDIS_LIMITS
 from wingmanmatch_server.drivers.redis import open_redis
 from wingmanmatch_server.resilience.breaker import State
 

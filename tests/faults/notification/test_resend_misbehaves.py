@@ -10,7 +10,7 @@ from support.databases import fresh_database
 from support.mail_load import assert_each_once, mail_load
 from support.resend_server import KEY, answer, drop, drop_after_accepting, page_after_accepting, resend_server, stall
 from support.server import serving_application
-from wingmanmatch_server.bootstrap import mail, status
+from wingmanmatch_server.bootstrap import breakers, mail
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.notification import resend_mailer
 from wingmanmatch_server.notification.dispatcher import Dispatcher, Pace
@@ -33,7 +33,7 @@ async def test_each_mail_once(
 ) -> None:
     """Whatever becomes of a request, the mail is sent in the end, under one key, and the breaker opens and closes."""
     changes: list[str] = []
-    make = status.Breaker
+    make = breakers.Breaker
 
     def noting(tell: Callable[[str, str], None]) -> Callable[[str, str], None]:
         def note(name: str, state: str) -> None:
@@ -42,8 +42,8 @@ async def test_each_mail_once(
 
         return note
 
-    monkeypatch.setattr(status, "EMAIL_LIMITS", Limits(failure_threshold=3, recovery=0.3))
-    monkeypatch.setattr(status, "Breaker", lambda name, limits, clock, tell: make(name, limits, clock, noting(tell)))
+    monkeypatch.setattr(breakers, "EMAIL_LIMITS", Limits(failure_threshold=3, recovery=0.3))
+    monkeypatch.setattr(breakers, "Breaker", lambda name, limits, clock, tell: make(name, limits, clock, noting(tell)))
     monkeypatch.setattr(resend_mailer, "TIMEOUT", resend_mailer.httpx.Timeout(0.3))
     monkeypatch.setattr(mail, "Dispatcher", partial(Dispatcher, pace=PACE))
 

@@ -21,8 +21,8 @@ from support.stubs import Stubs
 from wingmanmatch.challenge.v1 import challenge_pb2
 from wingmanmatch.challenge.v1 import challenge_service_pb2 as pb
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
+from wingmanmatch_server.bootstrap.breakers import REDIS_LIMITS
 from wingmanmatch_server.bootstrap.challenge import open_challenges
-from wingmanmatch_server.bootstrap.status import REDIS_LIMITS
 from wingmanmatch_server.drivers.redis import open_redis
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.settings import Settings

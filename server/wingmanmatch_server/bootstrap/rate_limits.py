@@ -1,27 +1,26 @@
-"""Joins what lives in Redis: rate limits and user sessions."""
+"""Joins rate limits."""
 
 import random
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
+from wingmanmatch_server.bootstrap.area import Area
 from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.housekeeping import repeat
 from wingmanmatch_server.ratelimit.clustered import ClusteredBuckets
 from wingmanmatch_server.ratelimit.denials import Denials
+from wingmanmatch_server.ratelimit.envoy import EnvoyRateLimitService
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.local_buckets import LocalBuckets
 from wingmanmatch_server.ratelimit.metrics import RateLimitMetrics
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
+from wingmanmatch_server.ratelimit.service import RateLimitService
 from wingmanmatch_server.ratelimit.token_bucket import TokenBuckets
 from wingmanmatch_server.resilience.breaker import Breaker
-from wingmanmatch_server.resilience.retry import Retry
-from wingmanmatch_server.session.store import SessionStore
 from wingmanmatch_server.settings import Settings
 
 RELOAD_INTERVAL = 1.0  # seconds
@@ -54,7 +53,12 @@ async def open_rate_limits(
         yield limiter
 
 
-def make_session_store(settings: Settings, redis: RedisServer, breaker: Breaker, retry: Retry) -> SessionStore:
-    """Return what keeps user sessions."""
-    max_age = timedelta(days=settings.session_max_age_days)
-    return SessionStore(redis, breaker, retry, max_age=max_age, random_bytes=secrets.token_bytes)
+def make_rate_limit_services(limiter: Limiter) -> Area:
+    """Make what serves rate limits, to callers and to Envoy."""
+    return Area(
+        services={
+            "wingmanmatch.ratelimit.v1.RateLimitService": RateLimitService(limiter),
+            "envoy.service.ratelimit.v3.RateLimitService": EnvoyRateLimitService(limiter),
+        },
+        erasers={"rate_limits": limiter.forget},
+    )

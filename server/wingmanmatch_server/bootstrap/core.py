@@ -1,0 +1,97 @@
+"""Joins what every area stands on."""
+
+import zoneinfo
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+
+from wingmanmatch_server.bootstrap.background import background
+from wingmanmatch_server.bootstrap.breakers import make_breakers, make_retries
+from wingmanmatch_server.bootstrap.rate_limits import open_rate_limits
+from wingmanmatch_server.drivers.database import Database
+from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
+from wingmanmatch_server.drivers.postgres import open_postgres
+from wingmanmatch_server.drivers.redis import RedisServer, open_redis
+from wingmanmatch_server.drivers.supabase import open_supabase
+from wingmanmatch_server.housekeeping import repeat
+from wingmanmatch_server.ratelimit.limiter import Limiter
+from wingmanmatch_server.ratelimit.policy_file import PolicyFile
+from wingmanmatch_server.ratelimit.recovery import INTERVAL as RECOVERY_INTERVAL
+from wingmanmatch_server.ratelimit.recovery import recover
+from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.resilience.retry import Retry
+from wingmanmatch_server.settings import Settings
+from wingmanmatch_server.telemetry.metrics import CircuitMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The settings, the dependencies with what guards them, and the rate limits.
+
+    Areas call `database`, which stands behind its breaker; `unguarded` is for those who ask whether it is there.
+    """
+
+    settings: Settings
+    registry: CollectorRegistry
+    unguarded: Database
+    database: Database
+    redis: RedisServer
+    breakers: Mapping[str, Breaker]
+    retries: Mapping[str, Retry]
+    policies: PolicyFile
+    limiter: Limiter
+    time_zones: Collection[str]
+
+    @property
+    def charged(self) -> Limiter | None:
+        """What calls are charged to; None where rate limiting is off."""
+        return self.limiter if self.settings.enable_rate_limiting else None
+
+
+@asynccontextmanager
+async def open_core(
+    settings: Settings,
+    database_url: str | None,
+    redis_url: str,
+    registry: CollectorRegistry,
+    policies: PolicyFile,
+    followers: Sequence[Callable[[], None]],
+) -> AsyncIterator[Core]:
+    """Connect to the dependencies, and follow what they and the file of rate limits do.
+
+    `followers` are told whenever a circuit breaker changes. Raises errors.Unavailable if the database does not answer;
+    Redis may be away.
+    """
+    circuits = CircuitMetrics(registry)
+    breakers = make_breakers(circuits, followers)
+    retries = make_retries(breakers, circuits.retried)
+    async with (
+        open_database(settings, database_url) as unguarded,
+        open_redis(redis_url, seconds=settings.redis_timeout) as redis,
+        open_rate_limits(settings, redis, breakers["redis"], registry, policies) as limiter,
+        background(repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL)),
+    ):
+        yield Core(
+            settings=settings,
+            registry=registry,
+            unguarded=unguarded,
+            database=GuardedDatabase(unguarded, breakers["database"], retries["database"]),
+            redis=redis,
+            breakers=breakers,
+            retries=retries,
+            policies=policies,
+            limiter=limiter,
+            time_zones=zoneinfo.available_timezones(),
+        )
+
+
+def open_database(settings: Settings, database_url: str | None) -> AbstractAsyncContextManager[Database]:
+    """Open `database_url`, or without one Supabase's REST interface. Raises errors.Unavailable."""
+    if database_url is not None:
+        return open_postgres(database_url)
+    url, service_key, anonymous_key = settings.supabase_url, settings.supabase_service_key, settings.supabase_anon_key
+    assert url and service_key and anonymous_key  # noqa: PT018 - settings ask for all three or none
+    return open_supabase(url, service_key.get_secret_value(), anonymous_key.get_secret_value())
