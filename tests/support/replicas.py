@@ -98,6 +98,7 @@ class Replica:
         if self.served:
             self.served.process.kill()
             self.served.process.communicate()
+            self.served = None
 
 
 def handled(metrics: str, **labels: str) -> float:

@@ -126,14 +126,19 @@ class Stream:
         """Return the next event, or None if none came in so many seconds. Raises what ended the stream."""
         self._raise_error()
         if not self._buffer:
-            self._wake.clear()
             try:
                 async with asyncio.timeout(seconds):
-                    await self._wake.wait()
+                    await self._filled()
             except TimeoutError:
                 return None
+        return self._buffer.popleft()
+
+    async def _filled(self) -> None:
+        while not self._buffer:
+            self._wake.clear()
+            # What was read may have been for another stream of the same person: then there is nothing yet.
+            await self._wake.wait()
             self._raise_error()
-        return self._buffer.popleft() if self._buffer else None
 
     def _opened(self) -> None:
         self.opened = True

@@ -6,13 +6,14 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import grpc
 import pytest
 
 from support.databases import fresh_database
 from support.envoy import needs_envoy
 from support.replicas import CALLERS, Replica, handled, loaded, two_replicas
-from support.requests import TIMEOUT, profile
+from support.requests import TIMEOUT, join_pair, profile
 from support.stubs import Stubs, open_stubs
 from wingmanmatch.matching.v1 import matching_service_pb2
 from wingmanmatch.session.v1 import session_service_pb2
@@ -84,6 +85,46 @@ async def test_killed_replica_costs_what_was_under_way(replicas: tuple[list[Repl
     assert len(load.failed) <= CALLERS + EJECTED_AFTER
     await both[0].start()
     await spread(client, both)
+
+
+async def test_request_asked_again_after_a_kill_has_one_effect(
+    replicas: tuple[list[Replica], Stubs, int], dsn: str
+) -> None:
+    """Sixteen invitations meet kill -9; those left without an answer are sent again as they were, and each is one."""
+    both, client, _ = replicas
+    await spread(client, both)
+    pairs = [await join_pair(client) for _ in range(16)]
+    requests = [
+        matching_service_pb2.RequestMatchRequest(
+            user_id=requester, candidate_user_id=invitee, request_id=str(uuid.uuid4())
+        )
+        for requester, invitee in pairs
+    ]
+    calls = [asyncio.ensure_future(client.matching.RequestMatch(each, timeout=TIMEOUT)) for each in requests]
+    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.to_thread(both[0].kill)
+    first = await asyncio.gather(*calls, return_exceptions=True)
+    again = [await answered(client, each) for each in requests]
+    for before, after in zip(first, again, strict=True):
+        assert isinstance(before, grpc.aio.AioRpcError) or before.match.id == after.match.id
+    sql = await asyncpg.connect(dsn)
+    try:
+        assert await sql.fetchval("select count(*) from matches") == len(pairs)
+    finally:
+        await sql.close()
+
+
+async def answered(
+    client: Stubs, request: matching_service_pb2.RequestMatchRequest
+) -> matching_service_pb2.RequestMatchResponse:
+    """Send the request, unchanged, until it is answered."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await client.matching.RequestMatch(request, timeout=TIMEOUT)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
 
 
 async def test_cancelled_call_is_cancelled_behind_envoy(replicas: tuple[list[Replica], Stubs, int]) -> None:

@@ -1,5 +1,6 @@
 """TLS and client certificates, on real handshakes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -127,6 +128,28 @@ async def test_rotated_certificate_is_shown_without_restart(authority: Authority
         authority.issue()
         assert await outcome(authority.channel(port), KEY) == "FIELD_INVALID"
         assert (await failure_of(call(b"", timeout=10, metadata=bearer(KEY)))).reason == "FIELD_INVALID"
+
+
+async def test_rotation_under_load_fails_nobody(authority: Authority) -> None:
+    """While callers connect and call without a pause, the files are written anew ten times, and no call fails."""
+    async with serving(authority.settings(mutual=False), Notes()) as port:
+        outcomes: list[str] = []
+        done = asyncio.Event()
+
+        async def connect_and_call() -> None:
+            while not done.is_set():
+                outcomes.append(await outcome(authority.channel(port), KEY))
+
+        async with asyncio.TaskGroup() as callers:
+            for _ in range(4):
+                callers.create_task(connect_and_call())
+            for _ in range(10):
+                authority.issue()
+                had = len(outcomes)
+                while len(outcomes) < had + 8:
+                    await asyncio.sleep(0.01)
+            done.set()
+    assert set(outcomes) == {"FIELD_INVALID"}
 
 
 async def test_half_a_rotation_changes_nothing(authority: Authority) -> None:

@@ -87,6 +87,20 @@ async def test_number_of_the_future_is_refused() -> None:
     assert caught.value.reason == "RESUME_TOKEN_INVALID"
 
 
+async def test_read_for_another_stream_wakes_nobody() -> None:
+    """A stream for which nothing was found waits on: told each time, a hundred of one person would tell each other."""
+    stream = Stream(None, SIZE)
+    stream.open(7)
+    waiting = asyncio.create_task(stream.next(60))
+    await asyncio.sleep(0)
+    stream.offer(7, [])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    stream.offer(8, events(8, 8))
+    assert await waiting == {"sequence": 8}
+
+
 async def test_end_goes_before_what_is_buffered() -> None:
     """A stream that has to end does so at once; what it held can be read again."""
     stream = Stream(0, SIZE)
