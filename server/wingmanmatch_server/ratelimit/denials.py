@@ -78,7 +78,8 @@ class Denials:
                     async for key in messages:
                         self.forget(key.decode())
             except errors.Unavailable:
-                log.debug("denials_unheard")
+                if self._hearing:  # told once an outage, not at each attempt to hear again
+                    log.warning("denials_unheard")
             except Exception:
                 log.exception("denials_unheard")
             finally:
