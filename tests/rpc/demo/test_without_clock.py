@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 from support.databases import fresh_database
+from support.server import roomy_limits
 from wingmanmatch_server.bootstrap import open_application
 from wingmanmatch_server.demo import play
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
@@ -14,9 +15,11 @@ from wingmanmatch_server.settings import Settings
 async def test_story_ends_before_the_meetup(admin_dsn: str, engines: EmbeddedEngines, tmp_path: Path) -> None:
     """It plays as far as it truthfully can, and says why it stops there."""
     said: list[str] = []
+    # Other tests call as the same caller, on the same Redis.
+    settings = Settings(_env_file=None, data_dir=tmp_path, rate_limits_file=roomy_limits(tmp_path))
     async with (
         fresh_database(admin_dsn) as dsn,
-        open_application(Settings(_env_file=None, data_dir=tmp_path), dsn, engines.redis_url, io.BytesIO()) as server,
+        open_application(settings, dsn, engines.redis_url, io.BytesIO()) as server,
         listening(server, "127.0.0.1:0") as (_, port),
     ):
         await play(f"127.0.0.1:{port}", tmp_path, said.append)
