@@ -9,7 +9,6 @@ import pytest
 from support.databases import fresh_database
 from support.limiters import Served, serving_limits
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.ratelimit import budget
 
 LIMITS = """
 [policies.returning]
@@ -30,11 +29,8 @@ async def served(dsn: str, engines: EmbeddedEngines, data_dir: Path) -> AsyncIte
     """A server that a module's tests share."""
     file = data_dir / "limits.toml"
     file.write_text(LIMITS)
-    with pytest.MonkeyPatch.context() as patch:
-        # A busy machine is no outage: with Redis there, decisions are to be Redis's, however many are asked at once.
-        patch.setattr(budget, "BUDGET", 5.0)
-        async with serving_limits(dsn, engines.redis_url, data_dir, rate_limits_file=file) as served:
-            yield served
+    async with serving_limits(dsn, engines.redis_url, data_dir, rate_limits_file=file) as served:
+        yield served
 
 
 @pytest.fixture
