@@ -125,7 +125,7 @@ on conflict (id) do nothing;
 insert into public.user_locations (user_id, latitude, longitude)
 select id, latitude, longitude from seeded
 on conflict (user_id) do nothing;
-select count(public.enter_match_pool(id)) from seeded;
+select count(internal.enter_match_pool(id)) from seeded;
 """
 
 

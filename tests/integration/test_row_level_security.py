@@ -1,4 +1,4 @@
-"""Who may do what to each table and function of the API's schema: all that is not listed here is refused.
+"""Who may do what to each table and function of the schemas public and internal: all that is not listed here is refused.
 
 Supabase grants every role everything on new tables and functions, so the same is proved on a database that does and on
 one that does not. A new table or function that people may use themselves is listed here, with a row that they own.
@@ -26,19 +26,19 @@ READ_BY_PARTICIPANTS = {
 # Tables of which everybody, signed in or not, reads the rows that are public.
 READ_BY_ANYBODY = {"approach_challenges"}
 # Functions that the anonymous role may call.
-CALLED_BY_ANYBODY = {"health", "list_challenges", "challenge_json"}
+CALLED_BY_ANYBODY = {"public.health", "public.list_challenges", "internal.challenge_json"}
 # Functions that act with their owner's rights whoever calls them.
-SECURITY_DEFINERS: set[str] = set()
+SECURITY_DEFINERS = {"public.get_migrations"}
 
 CHANGES = ("insert into {} default values", "update {} set {} = {}", "delete from {}", "truncate {}")
 OWN_TABLES = "relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')"
 OWN_FUNCTIONS = """
-select p.proname as name, p.prosecdef as definer,
+select p.pronamespace::regnamespace || '.' || p.proname as name, p.prosecdef as definer,
     -- The names in a body that is not text were resolved when it was created.
     p.prosqlbody is not null or coalesce(array_to_string(p.proconfig, ',') like '%search_path=%', false) as fixed,
     array(select r.rolname from pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role')
         and has_function_privilege(r.oid, p.oid, 'execute')) as callers
-from pg_proc p where p.pronamespace = 'public'::regnamespace
+from pg_proc p where p.pronamespace in ('public'::regnamespace, 'internal'::regnamespace)
     and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
 """
 

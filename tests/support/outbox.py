@@ -18,6 +18,15 @@ from wingmanmatch_server.notification.render import Renderer, create_environment
 from wingmanmatch_server.notification.store import NotificationStore
 
 ACCEPTED = Delivery(Outcome.ACCEPTED, provider_message_id="provider-1")
+# The server calls neither by itself; on a pool of connections tests can call them side by side.
+EXPOSED = """
+create function public.enqueue_in_test(
+    p_kind text, p_user_id uuid, p_payload jsonb, p_dedupe_key text, p_match_id uuid default null,
+    p_recipient_email text default null, p_send_time timestamptz default now(), p_expire_time timestamptz default null)
+    returns uuid language sql as 'select internal.enqueue_notification($1, $2, $3, $4, $5, $6, $7, $8)';
+create function public.cancel_in_test(p_match_id uuid, p_kind text default null)
+    returns integer language sql as 'select internal.cancel_notifications($1, $2)'
+"""
 PACE = Pace(longest_sleep=600.0, first_retry=0.02, poll_interval=0.02)
 
 
@@ -30,6 +39,12 @@ class Outbox:
         self.sql = sql
         self.store = NotificationStore(database)
 
+    @classmethod
+    async def open(cls, database: PostgresDatabase, sql: asyncpg.Connection) -> "Outbox":
+        """Return an outbox whose database lets tests call `EXPOSED`."""
+        await sql.execute(EXPOSED)
+        return cls(database, sql)
+
     async def enqueue(self, **parameters: Any) -> str:
         """Write a mail that can be rendered and is due, but for `parameters`, and return its id."""
         defaults: dict[str, Any] = {
@@ -40,7 +55,7 @@ class Outbox:
             "recipient_email": "ann@example.org",
         }
         named = {f"p_{name}": value for name, value in (defaults | parameters).items()}
-        return str(await self.database.call("enqueue_notification", **named))
+        return str(await self.database.call("enqueue_in_test", **named))
 
     async def enqueue_many(self, count: int, **parameters: Any) -> set[str]:
         """Write several and return their ids."""

@@ -146,7 +146,7 @@ select 'a meet-up ahead of a match that is not accepted' from meetups t join mat
 where t.state = 'SCHEDULED' and t.scheduled_time > now() and m.state <> 'ACCEPTED'
 union all
 select 'a reputation that is not what meet-ups make it' from match_pool p
-where p.reputation <> (reputation_json(p.user_id) ->> 'score')::integer
+where p.reputation <> (internal.reputation_json(p.user_id) ->> 'score')::integer
 union all
 select 'a mail that waits about a meet-up that is otherwise' from notifications n
 join meetups t on t.id = (n.payload ->> 'meetup_id')::uuid

@@ -26,7 +26,7 @@ async def outbox(fresh_database_dsn: str) -> AsyncIterator[Outbox]:
     async with open_postgres(fresh_database_dsn, max_connections=4) as database:
         sql = await asyncpg.connect(fresh_database_dsn)
         try:
-            yield Outbox(database, sql)
+            yield await Outbox.open(database, sql)
         finally:
             await sql.close()
 
@@ -129,7 +129,7 @@ async def unreliable_account(outbox: Outbox, server: ResendServer, count: int) -
         server.misbehave(drop_after_accepting if turn % 2 else answer(429, "rate_limit_exceeded", retry_after="0.05"))
     rows = [(number,) for number in range(count)]
     await outbox.sql.executemany(
-        "select public.enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{\"decliner_name\": \"Ben\"}',"
+        "select internal.enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{\"decliner_name\": \"Ben\"}',"
         " 'mail/' || $1::integer, null, 'ann@example.org')",
         rows,
     )

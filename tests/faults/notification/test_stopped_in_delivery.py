@@ -14,7 +14,7 @@ from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 
 MAILS = 30
 ENQUEUE = """
-select public.enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{"decliner_name": "Ben"}',
+select internal.enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{"decliner_name": "Ben"}',
     'mail/' || number, null, 'ann@example.org') from generate_series(1, $1) number
 """
 STATES = "select state, count(*) from notifications group by state"

@@ -9,7 +9,7 @@ from wingmanmatch_server.drivers.guarded_database import READING, REQUEST_ID, ma
 FUNCTIONS = """
     select p.proname as name, p.provolatile in ('s', 'i') as reads, p.proargnames as parameters, p.prosrc as text
     from pg_catalog.pg_proc p
-    where p.pronamespace = 'public'::regnamespace
+    where p.pronamespace in ('public'::regnamespace, 'internal'::regnamespace)
       and not exists (select from pg_catalog.pg_depend d where d.objid = p.oid and d.deptype = 'e')
 """
 
@@ -36,8 +36,8 @@ async def test_request_ids_are_remembered(fresh_database_dsn: str) -> None:
     assert len(taking) > 3
     looking = {
         "delete_profile": "e.request_digest = digest",
-        "confirm_meetup": "return public.answer_meetup('confirm_meetup'",
-        "report_no_show": "return public.answer_meetup('report_no_show'",
+        "confirm_meetup": "return internal.answer_meetup('confirm_meetup'",
+        "report_no_show": "return internal.answer_meetup('report_no_show'",
     }
     assert [row["name"] for row in taking if looking.get(row["name"], "recall_answer") not in row["text"]] == []
 

@@ -94,7 +94,7 @@ async def live_fully(people: People) -> tuple[str, str]:
         enemy,
     )
     await people.sql.execute(
-        """select enqueue_notification('MATCH_DECLINE', $1, '{}', $2, p_recipient_email => $3)""",
+        """select internal.enqueue_notification('MATCH_DECLINE', $1, '{}', $2, p_recipient_email => $3)""",
         people.new_id(),
         people.new_id(),
         MARKS["email"].upper(),

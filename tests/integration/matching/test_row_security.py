@@ -12,7 +12,7 @@ from support.people import People
 PRIVATE = ["user_locations", "match_pool", "avoidances", "request_keys"]
 OWN = ["user_profiles", "matches"]
 # What the anonymous key is for.
-OPEN_TO_ALL = {"health", "list_challenges", "challenge_json"}
+OPEN_TO_ALL = {"health", "list_challenges"}
 
 
 @asynccontextmanager

@@ -250,7 +250,7 @@ $$;
 create trigger forget_pairing before insert or update on avoidances for each row execute function forget_pairing();
 create function begin_meetup(p_meetup_id uuid) returns jsonb language plpgsql as $$
 begin
-    perform lock_people(array[requester_id, invitee_id]) from meetups where id = p_meetup_id;
+    perform internal.lock_people(array[requester_id, invitee_id]) from meetups where id = p_meetup_id;
     update meetups set scheduled_time = least(scheduled_time, now()) where id = p_meetup_id and state = 'SCHEDULED';
     return 'null';
 end

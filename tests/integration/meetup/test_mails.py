@@ -186,7 +186,7 @@ with scheduled as (
     insert into meetups (match_id, requester_id, invitee_id, venue_name, venue_author_id, scheduled_time)
     select id, requester_id, invitee_id, 'Prater', $2, $3 from matches where id = $1 returning *
 )
-select notify_of_meetup(s::meetups, 'MEETUP_SCHEDULED'), remind_of_meetup(s::meetups) from scheduled s
+select internal.notify_of_meetup(s::meetups, 'MEETUP_SCHEDULED'), internal.remind_of_meetup(s::meetups) from scheduled s
 """
 
 

@@ -226,16 +226,3 @@ async def test_repeated_requests(two: Pair) -> None:
     ):
         assert await refusal(call) == (errors.InvalidArgument, "REQUEST_ID_REUSED")
     assert await sql.fetchval("select count(*) from meetups where match_id = $1", uuid.UUID(two.match["id"])) == 2
-
-
-async def test_next_meetup(two: Pair) -> None:
-    """It is the soonest that lies ahead, and none once it has begun."""
-    query = "select (next_meetup($1)).id::text"
-    assert await two.people.sql.fetchval(query, uuid.UUID(two.ann)) is None
-    later = await two.schedule(hours=50)
-    other = Pair(two.people, await two.people.match(two.ann, await two.people.join()))
-    sooner = await other.schedule(hours=40)
-    assert await two.people.sql.fetchval(query, uuid.UUID(two.ann)) == sooner["id"]
-    assert await two.people.sql.fetchval(query, uuid.UUID(two.ben)) == later["id"]
-    await two.begin(sooner)
-    assert await two.people.sql.fetchval(query, uuid.UUID(two.ann)) == later["id"]

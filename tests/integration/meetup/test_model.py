@@ -347,7 +347,7 @@ class Machine(RuleBasedStateMachine):
 
 
 MATCHES = "select id::text, state_now(m) from matches m where requester_id = any ($1::text[]::uuid[])"
-MEETUPS = "select id::text, meetup_state_now(m) from meetups m where requester_id = any ($1::text[]::uuid[])"
+MEETUPS = "select id::text, internal.meetup_state_now(m) from meetups m where requester_id = any ($1::text[]::uuid[])"
 SCORES = "select user_id::text, reputation from match_pool where user_id = any ($1::text[]::uuid[])"
 CANDIDATES = """
 select person, array(select c ->> 'user_id' from jsonb_array_elements(list_candidates(person::uuid) -> 'candidates') c)

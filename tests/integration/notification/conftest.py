@@ -16,7 +16,7 @@ async def outbox(fresh_database_dsn: str) -> AsyncIterator[Outbox]:
     async with open_postgres(fresh_database_dsn, max_connections=8) as database:
         sql = await asyncpg.connect(fresh_database_dsn)
         try:
-            yield Outbox(database, sql)
+            yield await Outbox.open(database, sql)
         finally:
             await sql.close()
 

@@ -43,7 +43,7 @@ async def test_outage_delays_mails_and_loses_none(tmp_path: Path, journal: Journ
             resend_server() as server,
             open_resend(KEY, server.url, breaker) as mailer,
         ):
-            outbox = Outbox(database, await asyncpg.connect(engines.postgres_dsn))
+            outbox = await Outbox.open(database, await asyncpg.connect(engines.postgres_dsn))
             server.misbehave(accept_and_wait)
             first = await outbox.enqueue()
             pace = Pace(lease=2.0, longest_sleep=1.0, poll_interval=0.2)

@@ -98,7 +98,7 @@ async def test_mail_shares_the_fate_of_its_transaction(outbox: Outbox) -> None:
     """A rolled back change leaves no mail behind."""
     transaction = outbox.sql.transaction()
     await transaction.start()
-    enqueue = "select enqueue_notification('MATCH_DECLINE', $1, '{}', 'key', p_recipient_email => 'ann@example.org')"
+    enqueue = "select internal.enqueue_notification('MATCH_DECLINE', $1, '{}', 'k', p_recipient_email => 'ann@example.org')"
     await outbox.sql.execute(enqueue, uuid.uuid4())
     await transaction.rollback()
     assert await outbox.sql.fetchval("select count(*) from notifications") == 0
@@ -119,7 +119,7 @@ async def test_cancelling_spares_what_is_being_sent(outbox: Outbox) -> None:
     waiting = await outbox.enqueue(match_id=match_id)
     other_kind = await outbox.enqueue(match_id=match_id, kind="SESSION_REMINDER")
     other_match = await outbox.enqueue(match_id=str(uuid.uuid4()))
-    cancelled = await outbox.database.call("cancel_notifications", p_match_id=match_id, p_kind="MATCH_DECLINE")
+    cancelled = await outbox.database.call("cancel_in_test", p_match_id=match_id, p_kind="MATCH_DECLINE")
     states = [(await outbox.row(each))["state"] for each in (sending, waiting, other_kind, other_match)]
     assert cancelled == 1
     assert states == ["SENDING", "CANCELLED", "PENDING", "PENDING"]
@@ -130,7 +130,7 @@ async def test_a_mail_is_either_cancelled_or_claimed(outbox: Outbox) -> None:
     matches = [str(uuid.uuid4()) for _ in range(100)]
     for match_id in matches:
         await outbox.enqueue(match_id=match_id)
-    cancels = [outbox.database.call("cancel_notifications", p_match_id=match_id) for match_id in reversed(matches)]
+    cancels = [outbox.database.call("cancel_in_test", p_match_id=match_id) for match_id in reversed(matches)]
     claims = [outbox.store.claim(f"claimer {number}", 2, LEASE) for number in range(50)]
     cancelled, claimed = await asyncio.gather(asyncio.gather(*cancels), asyncio.gather(*claims))
     count = "select count(*) filter (where state = $1) from notifications"
@@ -193,7 +193,7 @@ async def test_people_see_their_own_rows_and_no_address(outbox: Outbox) -> None:
     "statement",
     [
         "select claim_notifications('x', 1, 1)",
-        "select enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{}', 'k')",
+        "select internal.enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{}', 'k')",
         "select list_notifications(gen_random_uuid())",
         "insert into notifications (kind) values ('MATCH_DECLINE')",
         "update notifications set state = 'SENT'",

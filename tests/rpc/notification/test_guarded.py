@@ -22,8 +22,8 @@ from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 DECLINE = messages.MatchDecline(decliner_name="Ben")
 QUEUE_LIMIT = 100
 FILL = """
-select pause_deliveries('QUOTA', '429 daily_quota_exceeded', 3600);
-select enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{"decliner_name": "Ben"}',
+select internal.pause_deliveries('QUOTA', '429 daily_quota_exceeded', 3600);
+select internal.enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{"decliner_name": "Ben"}',
     'full/' || gen_random_uuid(), p_recipient_email => 'ann@example.org') from generate_series(1, 100);
 """
 

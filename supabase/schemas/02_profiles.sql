@@ -1,0 +1,229 @@
+-- People: who they are and, in a table of its own, where they are.
+
+create table public.user_profiles (
+    id uuid primary key constraint user_profiles_user_id_check check (id <> '00000000-0000-0000-0000-000000000000'),
+    email text not null
+        check (char_length(email) <= 254 and email ~ '^[^@[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+$'),
+    first_name text not null check (char_length(first_name) between 1 and 60 and first_name !~ '[[:cntrl:]]'),
+    last_name text not null check (char_length(last_name) <= 60 and last_name !~ '[[:cntrl:]]'),
+    bio text not null check (char_length(bio) <= 1000),
+    photo_url text not null
+        check (photo_url = '' or char_length(photo_url) <= 2048 and photo_url ~ '^https://[^[:space:][:cntrl:]]+$'),
+    experience_level text not null check (experience_level in ('BEGINNER', 'INTERMEDIATE', 'ADVANCED')),
+    confidence_archetype text not null
+        check (confidence_archetype in ('ANALYZER', 'SPRINTER', 'GHOST', 'SCHOLAR', 'NATURALIST', 'PROTECTOR')),
+    city text not null check (char_length(city) <= 100 and city !~ '[[:cntrl:]]'),
+    location_privacy text not null check (location_privacy in ('PRECISE', 'CITY_ONLY')),
+    max_travel_miles smallint not null check (max_travel_miles between 1 and 500),
+    time_zone text not null check (char_length(time_zone) <= 64 and time_zone ~ '^[A-Za-z0-9_+/-]+$'),
+    locale text not null check (char_length(locale) <= 35 and locale ~ '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$'),
+    active boolean not null,
+    create_time timestamptz not null default now(),
+    update_time timestamptz not null default now()
+);
+
+comment on table public.user_profiles is 'One row a person, id being that of the auth user. Holds no place.';
+
+alter table public.user_profiles enable row level security;
+revoke all on table public.user_profiles from public, anon, authenticated;
+grant select, insert, update, delete on table public.user_profiles to service_role;
+grant select on table public.user_profiles to authenticated;
+create policy "People read their own profile" on public.user_profiles
+    for select to authenticated using (id = (select auth.uid()));
+
+create table public.user_locations (
+    user_id uuid primary key references public.user_profiles on delete cascade,
+    latitude double precision not null check (latitude between -90 and 90),
+    longitude double precision not null check (longitude between -180 and 180)
+);
+
+comment on table public.user_locations is
+    'The true place of each person, in degrees. Read by nothing but enter_match_pool.';
+
+alter table public.user_locations enable row level security;
+revoke all on table public.user_locations from public, anon, authenticated;
+grant select, insert, update, delete on table public.user_locations to service_role;
+
+create function internal.erased_user_id()
+    returns uuid
+    language sql
+    immutable
+    parallel safe
+    return '00000000-0000-0000-0000-000000000000'::uuid;
+
+comment on function internal.erased_user_id is 'Returns the id that answers show for a person who was erased.';
+
+create function internal.profile_json(p_profile public.user_profiles)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return to_jsonb(p_profile) - 'id' || jsonb_build_object('user_id', p_profile.id);
+end
+$$;
+
+comment on function internal.profile_json is 'Returns a profile under the field names of the API.';
+
+create function internal.raise_profile_not_found(p_user_id uuid)
+    returns void
+    language sql
+    set search_path = ''
+as $$
+    select internal.raise_error(
+        'WM404', 'PROFILE_NOT_FOUND', 'no profile exists for this user_id', jsonb_build_object('user_id', p_user_id))
+$$;
+
+comment on function internal.raise_profile_not_found is 'Raises WM404 PROFILE_NOT_FOUND.';
+
+create function internal.raise_broken_rule(p_table text, p_column text, p_check text)
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+declare
+    -- A check names no column, but is itself named <table>_<column>_check.
+    field constant text := coalesce(
+        nullif(p_column, ''), regexp_replace(substr(p_check, length(p_table) + 2), '_check$', ''));
+begin
+    perform internal.raise_invalid(
+        case p_table when 'user_locations' then 'profile.location.' else 'profile.' end || field,
+        'the value breaks a rule of this field');
+end
+$$;
+
+comment on function internal.raise_broken_rule is
+    'Raises WM400 FIELD_INVALID about the field whose column is null or fails its check.';
+
+create function internal.store_profile(p_user_id uuid, p_profile jsonb)
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    insert into public.user_profiles (
+        id, email, first_name, last_name, bio, photo_url, experience_level, confidence_archetype,
+        city, location_privacy, max_travel_miles, time_zone, locale, active
+    )
+    values (
+        p_user_id,
+        coalesce(p_profile ->> 'email', ''),
+        coalesce(p_profile ->> 'first_name', ''),
+        coalesce(p_profile ->> 'last_name', ''),
+        coalesce(p_profile ->> 'bio', ''),
+        coalesce(p_profile ->> 'photo_url', ''),
+        coalesce(p_profile ->> 'experience_level', ''),
+        coalesce(p_profile ->> 'confidence_archetype', ''),
+        coalesce(p_profile ->> 'city', ''),
+        coalesce(nullif(p_profile ->> 'location_privacy', ''), 'PRECISE'),
+        coalesce(nullif((p_profile ->> 'max_travel_miles')::smallint, 0), 20),
+        coalesce(nullif(p_profile ->> 'time_zone', ''), 'UTC'),
+        coalesce(nullif(p_profile ->> 'locale', ''), 'en'),
+        coalesce((p_profile ->> 'active')::boolean, true)
+    )
+    on conflict (id) do update set
+        email = excluded.email,
+        first_name = excluded.first_name,
+        last_name = excluded.last_name,
+        bio = excluded.bio,
+        photo_url = excluded.photo_url,
+        experience_level = excluded.experience_level,
+        confidence_archetype = excluded.confidence_archetype,
+        city = excluded.city,
+        location_privacy = excluded.location_privacy,
+        max_travel_miles = excluded.max_travel_miles,
+        time_zone = excluded.time_zone,
+        locale = excluded.locale,
+        active = excluded.active,
+        update_time = now();
+end
+$$;
+
+comment on function internal.store_profile is
+    'Creates or replaces the row of user_profiles; fields left out take their defaults.';
+
+create function internal.store_location(p_user_id uuid, p_location jsonb)
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    if p_location is null or p_location = 'null' then
+        perform internal.require(
+            exists (select from public.user_locations l where l.user_id = p_user_id),
+            'profile.location', 'a new profile needs a location');
+        return;
+    end if;
+    insert into public.user_locations (user_id, latitude, longitude)
+    values (p_user_id, (p_location ->> 'latitude')::double precision, (p_location ->> 'longitude')::double precision)
+    on conflict (user_id) do update set latitude = excluded.latitude, longitude = excluded.longitude;
+end
+$$;
+
+comment on function internal.store_location is
+    'Stores the true place; without one keeps the stored place, or raises WM400 if there is none.';
+
+create function public.upsert_profile(p_profile jsonb, p_request_id uuid default null)
+    returns jsonb
+    language plpgsql
+    set search_path = ''
+as $$
+declare
+    asked constant jsonb := p_profile - 'create_time' - 'update_time';
+    person uuid;
+    answer jsonb;
+    broken_column text;
+    broken_check text;
+    broken_table text;
+begin
+    person := (p_profile ->> 'user_id')::uuid;
+    perform internal.require(person is not null, 'profile.user_id', 'user_id is required');
+    answer := internal.recall_answer('upsert_profile', person, p_request_id, asked);
+    if answer is not null then
+        return answer;
+    end if;
+    perform internal.store_profile(person, asked);
+    perform internal.store_location(person, asked -> 'location');
+    -- Raises class 22 for a name that no clock knows.
+    perform now() at time zone p.time_zone from public.user_profiles p where p.id = person;
+    perform internal.enter_match_pool(person);
+    return internal.remember_answer('upsert_profile', person, p_request_id, public.get_profile(person));
+exception
+    when check_violation or not_null_violation then
+        get stacked diagnostics
+            broken_column = column_name, broken_check = constraint_name, broken_table = table_name;
+        perform internal.raise_broken_rule(broken_table, broken_column, broken_check);
+    when invalid_parameter_value then
+        perform internal.raise_invalid('profile.time_zone', 'time_zone names no known time zone');
+    when data_exception then
+        perform internal.raise_invalid('profile', 'a field of the profile has a value of another type');
+end
+$$;
+
+comment on function public.upsert_profile is
+    'Creates or replaces a profile and what matching knows of it, in one step. Returns {"profile": ...} without '
+    'location. Raises WM400 FIELD_INVALID, WM400 REQUEST_ID_REUSED.';
+
+create function public.get_profile(p_user_id uuid)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+declare
+    profile public.user_profiles;
+begin
+    select * into profile from public.user_profiles p where p.id = p_user_id;
+    if not found then
+        perform internal.raise_profile_not_found(p_user_id);
+    end if;
+    return jsonb_build_object('profile', internal.profile_json(profile));
+end
+$$;
+
+comment on function public.get_profile is
+    'Returns {"profile": ...} without location. Raises WM404 PROFILE_NOT_FOUND.';
+
+revoke execute on function public.upsert_profile, public.get_profile from public, anon, authenticated;
+grant execute on function public.upsert_profile, public.get_profile to service_role;
