@@ -35,7 +35,8 @@ from wingmanmatch_server.coaching.claude import request_of
 from wingmanmatch_server.coaching.history import Conversation
 from wingmanmatch_server.coaching.prompts import Prompts
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 
 MODEL = "claude-sonnet-5-5"
 MESSAGE = "How do I begin a talk at a market?"

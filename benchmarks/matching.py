@@ -24,7 +24,8 @@ import uvloop
 from wingmanmatch.matching.v1 import matching_service_pb2, matching_service_pb2_grpc
 from wingmanmatch_server.bootstrap import open_application
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 from wingmanmatch_server.drivers.postgres import PostgresDatabase, open_postgres
 from wingmanmatch_server.seeding import seed_people
 from wingmanmatch_server.serving import listening

@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.postgrest import ANONYMOUS_KEY, SERVICE_KEY, serving_rest
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.drivers.supabase import SupabaseDatabase, keep_response, open_supabase
 

@@ -30,7 +30,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from wingmanmatch.matching.v1 import matching_service_pb2, matching_service_pb2_grpc
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 from wingmanmatch_server.seeding import people, seed_people
 
 SEED = 1

@@ -152,12 +152,19 @@ def _migrate(dsn: str, *, baseline: bool, status: bool, dry_run: bool) -> None:
             said, current = asyncio.run(migrating.tell_status(dsn))
             typer.echo(said)
             sys.exit(not current)
-        tell = migrating.tell_rehearsal if dry_run else migrating.tell_migration
-        typer.echo(asyncio.run(tell(dsn, baseline=baseline)))
+        if dry_run:
+            said = asyncio.run(migrating.tell_rehearsal(dsn, baseline=baseline))
+        else:
+            said = asyncio.run(migrating.tell_migration(dsn, baseline=baseline, warn=_warn))
+        typer.echo(said)
     except MigrationError as error:
         _fail(str(error))
     except (asyncpg.PostgresError, *AWAY) as error:
         _fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
+
+
+def _warn(sentence: str) -> None:
+    typer.echo(sentence, err=True)
 
 
 def _seed(dsn: str, profiles: int, seed: int, *, baseline: bool) -> None:
@@ -173,7 +180,7 @@ def _seed(dsn: str, profiles: int, seed: int, *, baseline: bool) -> None:
     dsn = without_pooler(dsn)
     started = time.monotonic()
     try:
-        asyncio.run(migrating.tell_migration(dsn, baseline=baseline))
+        asyncio.run(migrating.tell_migration(dsn, baseline=baseline, warn=_warn))
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("people", total=profiles)
             asyncio.run(seed_people(dsn, profiles, seed=seed, tell=lambda count: progress.advance(task, count)))

@@ -1,8 +1,10 @@
 """`wingmanmatch migrate`: what a person reads of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from wingmanmatch_server.drivers.migrations import Migration, Status, migrate, read_migrations, read_status, rehearse
+from wingmanmatch_server.drivers.migration_files import Migration, read_migrations
+from wingmanmatch_server.drivers.migration_history import Status, read_status
+from wingmanmatch_server.drivers.migrations import LOCK_PATIENCE, migrate, rehearse
 
 
 async def tell_status(dsn: str) -> tuple[str, bool]:
@@ -18,9 +20,13 @@ async def tell_rehearsal(dsn: str, *, baseline: bool) -> str:
     return _told("would apply", missing, "tried and undone")
 
 
-async def tell_migration(dsn: str, *, baseline: bool) -> str:
-    """Apply the missing migrations and return what was applied."""
-    return _told("applied", await migrate(dsn, read_migrations(), baseline=baseline), "applied")
+async def tell_migration(dsn: str, *, baseline: bool, warn: Callable[[str], None]) -> str:
+    """Apply the missing migrations and return what was applied; `warn` gets a sentence when one has to wait."""
+
+    def on_wait(migration: Migration) -> None:
+        warn(f"{migration.file} waits for a lock that another session holds; it tries for up to {LOCK_PATIENCE:.0f} s.")
+
+    return _told("applied", await migrate(dsn, read_migrations(), baseline=baseline, on_wait=on_wait), "applied")
 
 
 def _told(done: str, migrations: Sequence[Migration], counted_as: str) -> str:
@@ -43,4 +49,6 @@ def _summary(status: Status) -> str:
         return status.problem
     if status.missing:
         return f"{len(status.missing)} missing: run `wingmanmatch migrate`."
+    if status.unknown:
+        return "The database is newer than this version, which works on it."
     return "The database is current."

@@ -7,22 +7,30 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import asyncpg
+import structlog
 import typer
 import uvloop
 
 from wingmanmatch_server import __version__, errors
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import Migration, MigrationError, migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import Migration, read_migrations
+from wingmanmatch_server.drivers.migrations import MigrationError, migrate
 from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
+from wingmanmatch_server.drivers.schema_version import SchemaRefused
 from wingmanmatch_server.identity.api_keys import ApiKeyError
 from wingmanmatch_server.identity.certificates import CertificateError
 from wingmanmatch_server.ratelimit.policy_file import PolicyFileError
 from wingmanmatch_server.serving import AddressInUse, serve
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.telemetry.logs import configure_logs
+from wingmanmatch_server.waiting import answering_probes
 from wingmanmatch_server.workers.assignment import Assignment, read_assignment, stop_with_supervisor, tell_ready
 from wingmanmatch_server.workers.process import WorkerFailed
 from wingmanmatch_server.workers.supervisor import supervise
+
+SILENT_START = 1.0  # seconds that migrations may take before health probes are answered meanwhile
+
+log = structlog.get_logger(__name__)
 
 # Why a server cannot begin; the text is for people.
 EXPECTED = (
@@ -31,6 +39,7 @@ EXPECTED = (
     CertificateError,
     MigrationError,
     PolicyFileError,
+    SchemaRefused,
     WorkerFailed,
     errors.Unavailable,
 )
@@ -91,9 +100,22 @@ def _database_url(settings: Settings, engines: EmbeddedEngines) -> str | None:
 
 async def _migrate(settings: Settings, database_url: str | None) -> list[Migration]:
     # REST cannot, and through a transaction pooler it is left to the command: docs/supabase.md names the address.
-    if database_url is None or behind_transaction_pooler(database_url):
+    if not settings.migrate_on_start or database_url is None or behind_transaction_pooler(database_url):
         return []
-    return await migrate(database_url, read_migrations(), baseline=settings.supabase_url is None)
+    baseline = settings.supabase_url is None
+    work = asyncio.create_task(migrate(database_url, read_migrations(), baseline=baseline, on_wait=_log_wait))
+    try:
+        await asyncio.wait([work], timeout=SILENT_START)
+        if not work.done():
+            async with answering_probes(settings):
+                await asyncio.wait([work])
+        return await work
+    finally:
+        work.cancel()
+
+
+def _log_wait(migration: Migration) -> None:
+    log.warning("migration_waiting_for_lock", file=migration.file)
 
 
 def _place_of_postgres(settings: Settings, engines: EmbeddedEngines) -> str:

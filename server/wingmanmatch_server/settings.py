@@ -146,6 +146,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="Instead of the embedded PostgreSQL: any PostgreSQL from 15 to 18, such as Supabase's."
     )
+    migrate_on_start: bool = Field(
+        default=True,
+        description="Whether a server applies missing migrations when it starts; false where `wingmanmatch migrate` "
+        "does that beforehand, as a job with the address of the schema's owner.",
+    )
     redis_url: SecretStr | None = Field(
         None,
         description="Instead of the embedded Valkey: Redis 6.2 or later, or any Valkey; rediss:// for TLS, "

@@ -8,7 +8,7 @@ import pytest
 from support.databases import execute
 from support.installations import empty_database
 from support.served import command, refusal
-from wingmanmatch_server.drivers.migrations import read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
 
 FILES = [migration.file for migration in read_migrations()]
 

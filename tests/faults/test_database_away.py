@@ -23,7 +23,8 @@ from wingmanmatch.system.v1 import system_pb2, system_service_pb2
 from wingmanmatch_server.bootstrap import breakers, status
 from wingmanmatch_server.drivers import postgres
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 from wingmanmatch_server.resilience.breaker import Limits
 
 pytestmark = pytest.mark.timeout(180)

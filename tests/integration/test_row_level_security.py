@@ -1,4 +1,4 @@
-"""Who may do what to each table and function of the schemas public and internal: all that is not listed here is refused.
+"""Who may do what to each table and function of the schemas public and internal: what is not listed here is refused.
 
 Supabase grants every role everything on new tables and functions, so the same is proved on a database that does and on
 one that does not. A new table or function that people may use themselves is listed here, with a row that they own.
@@ -16,7 +16,8 @@ import pytest
 
 from support.databases import execute, with_database
 from support.people import open_people
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 
 # Tables of which people, signed in, read the rows that they are part of.
 READ_BY_PARTICIPANTS = {

@@ -9,7 +9,8 @@ import asyncpg
 
 from support.postgrest import ANONYMOUS_KEY, SERVICE_KEY, serving_rest
 from wingmanmatch_server.drivers.database import Database
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.drivers.supabase import open_supabase
 

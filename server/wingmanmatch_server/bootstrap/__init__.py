@@ -42,6 +42,8 @@ from wingmanmatch_server.bootstrap.rate_limits import make_rate_limit_services
 from wingmanmatch_server.bootstrap.services import SERVICES, service_names
 from wingmanmatch_server.bootstrap.sessions import make_sessions
 from wingmanmatch_server.bootstrap.status import Status, open_status
+from wingmanmatch_server.drivers.migration_files import known_versions
+from wingmanmatch_server.drivers.schema_version import require_usable_schema
 from wingmanmatch_server.interceptors.capacity import Capacity
 from wingmanmatch_server.interceptors.circuit import Circuit
 from wingmanmatch_server.interceptors.deadline import Deadline
@@ -88,7 +90,8 @@ async def open_application(
     """Make the server's objects, run what works in the background, and take all of it down again.
 
     `database_url` is None where the database is reached by Supabase's REST interface. Raises errors.Unavailable if it
-    does not answer, and PolicyFileError about the file of rate limits. Redis may be away.
+    does not answer, SchemaRefused if this version does not work on its schema, and PolicyFileError about the file of
+    rate limits. Redis may be away.
     """
     async with AsyncExitStack() as stack:
         registry = make_registry()
@@ -99,6 +102,7 @@ async def open_application(
         core = await stack.enter_async_context(
             open_core(settings, database_url, redis_url, registry, policies, followers)
         )
+        await require_usable_schema(core.unguarded, known_versions())
         areas = await open_areas(stack, core)
         status = await stack.enter_async_context(open_status(core, areas, followers))
         identity = await stack.enter_async_context(open_identity(settings, core.charged))

@@ -7,7 +7,8 @@ import asyncpg
 
 from wingmanmatch_server.doctor.given import Given
 from wingmanmatch_server.doctor.report import Finding, Verdict
-from wingmanmatch_server.drivers.migrations import Migration, Status, compare, open_connection, read_migrations
+from wingmanmatch_server.drivers.migration_files import Migration, read_migrations
+from wingmanmatch_server.drivers.migration_history import Status, compare, open_connection
 from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
 
 OLDEST, NEWEST = 15, 18
@@ -86,6 +87,9 @@ def judge_migrations(status: Status) -> Finding:
     if status.missing:
         said = f"{len(status.missing)} of {len(status.missing) + len(status.applied)} are missing"
         return Finding("  migrations", Verdict.FAILED, said, "Run `wingmanmatch migrate`.")
+    if status.unknown:
+        said = f"all {len(status.applied)} applied, and {len(status.unknown)} of a newer version, which allow this one"
+        return Finding("  migrations", Verdict.GOOD, said)
     return Finding("  migrations", Verdict.GOOD, f"all {len(status.applied)} applied")
 
 

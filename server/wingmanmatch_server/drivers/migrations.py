@@ -1,35 +1,36 @@
 """Bring a database to the schema that this version expects.
 
-Migrations are the files `<UTC>_<verb>_<noun>.sql` that Supabase's own CLI applies, recorded where it records them, so
-either tool may apply the next one. They only go forward: an applied file never changes, what it got wrong is put right
-by a new one.
+Migrations are recorded where Supabase's own CLI records them, so either tool may apply the next one. They only go
+forward: an applied file never changes, what it got wrong is put right by a new one.
 """
 
-import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import asyncio
+import re
+from collections.abc import Callable, Sequence
 from importlib.resources import files
-from pathlib import Path
+from itertools import takewhile
 
 import asyncpg
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from wingmanmatch_server.drivers.postgres import without_pooler
+from wingmanmatch_server.drivers.migration_files import Migration, split_statements
+from wingmanmatch_server.drivers.migration_history import compare, open_connection, read_status
+from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
 
-CONNECT_TIMEOUT = 10.0
-# Taken in each transaction and not for a session, which a transaction pooler would not keep together.
-LOCK = "select pg_advisory_xact_lock(7460911823)"
-# A change of a table queues for its lock, and everybody else queues behind it.
-IMPATIENCE = "set local lock_timeout = '4s'"
+# Taken in each transaction and not for a session, which a transaction pooler would not keep together. Polled, because a
+# statement that waits has a snapshot, for which an index that is built concurrently would wait.
+TRY_LOCK = "select pg_try_advisory_xact_lock(7460911823)"
+LOCK_INTERVAL = 0.1  # seconds
+# A change of a table queues for its lock, and everybody else queues behind it: better to step back and come again.
+LOCK_TIMEOUT = "4s"
+LOCK_PATIENCE = 600.0  # seconds for which a migration tries to get its locks
+LONGEST_WAIT = 15.0  # seconds between two tries
 CREATE_HISTORY = """
 create schema if not exists supabase_migrations;
 create table if not exists supabase_migrations.schema_migrations (version text not null primary key);
 alter table supabase_migrations.schema_migrations add column if not exists statements text[];
 alter table supabase_migrations.schema_migrations add column if not exists name text;
 """
-HISTORY_EXISTS = "select to_regclass('supabase_migrations.schema_migrations') is not null"
-# As JSON, because the first versions of Supabase's CLI made the table without the other columns.
-READ_HISTORY = "select to_jsonb(h)::text from supabase_migrations.schema_migrations h order by version"
 RECORD = "insert into supabase_migrations.schema_migrations (version, statements, name) values ($1, $2, $3)"
 # Supabase Auth keeps its people there; the baseline makes the schema, but never this table.
 IS_SUPABASE = """
@@ -38,7 +39,14 @@ select exists (
     where n.nspname = 'auth' and c.relname = 'users'
 )
 """
-_BETWEEN_STATEMENTS = "; \t\r\n"
+INVALID_INDEXES = """
+select c.relname, format('drop index concurrently if exists %I.%I', n.nspname, c.relname)
+from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
+where not i.indisvalid and n.nspname in ('public', 'internal')
+"""
+
+# Called once for a migration that has to wait for a lock.
+OnWait = Callable[[Migration], None]
 
 
 class MigrationError(Exception):
@@ -50,79 +58,44 @@ class MigrationRefused(MigrationError):
 
 
 class MigrationFailed(MigrationError):
-    """A migration raised an error; nothing of it was applied, and those before it stay."""
+    """A migration raised an error.
 
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One file: `version` is its time stamp, `name` the rest of its name."""
-
-    version: str
-    name: str
-    sql: str
-
-    @property
-    def file(self) -> str:
-        """The name of the file."""
-        return f"{self.version}_{self.name}.sql"
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What a database has of the migrations, each list oldest first. `unknown` are versions that have no file here."""
-
-    applied: Sequence[Migration]
-    missing: Sequence[Migration]
-    changed: Sequence[Migration]
-    unknown: Sequence[str]
-
-    @property
-    def problem(self) -> str | None:
-        """A sentence on why nothing may be applied, or None."""
-        if self.changed:
-            return (
-                f"{self.changed[0].file} is not what was applied to this database: restore the file and put the change "
-                "into a new migration (a database without worthwhile data may be dropped instead)."
-            )
-        if self.unknown:
-            return (
-                f"The database is ahead: this version does not know its migration {', '.join(self.unknown)}. Run the "
-                "version that applied it, or choose a database that no other project migrates."
-            )
-        return None
-
-
-def read_migrations(directory: Path | None = None) -> list[Migration]:
-    """Return the migrations of `directory`, by default those shipped with this version, oldest first."""
-    return [_read(path) for path in sorted((directory or _shipped()).glob("*.sql"))]
-
-
-async def read_status(dsn: str, migrations: Sequence[Migration]) -> Status:
-    """Compare `dsn` with `migrations` and change nothing. Raises what asyncpg raises."""
-    async with open_connection(dsn) as connection, connection.transaction(readonly=True):
-        return await compare(connection, migrations)
-
-
-async def migrate(dsn: str, migrations: Sequence[Migration], *, baseline: bool) -> list[Migration]:
-    """Apply those of `migrations` that `dsn` lacks, each in a transaction of its own, and return them.
-
-    `baseline` first creates what Supabase itself would provide, unless the database is Supabase's. Any number of
-    processes may migrate at once: an advisory lock makes them take turns. A process that dies leaves nothing half
-    applied. Raises MigrationRefused, MigrationFailed, and what asyncpg raises when it cannot connect.
+    Nothing of it was applied, unless it runs outside a transaction, and those before it stay.
     """
+
+
+async def migrate(
+    dsn: str, migrations: Sequence[Migration], *, baseline: bool, on_wait: OnWait = lambda _migration: None
+) -> list[Migration]:
+    """Apply those of `migrations` that `dsn` lacks, each in a transaction of its own unless it says otherwise.
+
+    Return them. `baseline` first creates what Supabase itself would provide, unless the database is Supabase's. Any
+    number of processes may migrate at once: an advisory lock makes them take turns. A process that dies leaves nothing
+    half applied; a migration outside a transaction is begun again by the next run. A lock that is held elsewhere is
+    waited for up to `LOCK_PATIENCE` in short tries, and `on_wait` is called at the first wait.
+
+    A database that lacks nothing is only read. Raises MigrationRefused, MigrationFailed, and what asyncpg raises.
+    """
+    status = await read_status(dsn, migrations)
+    if status.problem:
+        raise MigrationRefused(status.problem)
+    if not status.missing:
+        return []
     async with open_connection(dsn) as connection:
         async with connection.transaction():
             await _prepare(connection, baseline=baseline)
-        applied = []
-        while migration := await _apply_next(connection, migrations):
-            applied.append(migration)
+        applied: list[Migration] = []
+        while missing := await _missing(connection, migrations):
+            if await _apply_patiently(connection, dsn, missing[0], on_wait):
+                applied.append(missing[0])
         return applied
 
 
 async def rehearse(dsn: str, migrations: Sequence[Migration], *, baseline: bool) -> list[Migration]:
     """Do as `migrate` in one transaction, undo it, and return what would have been applied.
 
-    For as long as it takes, it holds the locks that the migrations take. Raises as `migrate` does.
+    For as long as it takes, it holds the locks that the migrations take. One that runs outside a transaction, and what
+    follows it, is listed and not tried. Raises as `migrate` does.
     """
     async with open_connection(dsn) as connection:
         transaction = connection.transaction()
@@ -130,97 +103,133 @@ async def rehearse(dsn: str, migrations: Sequence[Migration], *, baseline: bool)
         try:
             await _prepare(connection, baseline=baseline)
             missing = await _missing(connection, migrations)
-            for migration in missing:
-                await _apply(connection, migration)
+            await _try_all(connection, missing)
             return missing
         finally:
             await transaction.rollback()
 
 
-async def compare(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> Status:
-    """Compare the database that `connection` leads to with `migrations` and change nothing."""
-    rows = await connection.fetch(READ_HISTORY) if await connection.fetchval(HISTORY_EXISTS) else []
-    recorded = {row["version"]: row.get("statements") for row in (json.loads(row[0]) for row in rows)}
-    present = [migration for migration in migrations if migration.version in recorded]
-    return Status(
-        applied=present,
-        missing=[migration for migration in migrations if migration.version not in recorded],
-        changed=[migration for migration in present if not _is_recorded(migration, recorded[migration.version])],
-        unknown=sorted(recorded.keys() - {migration.version for migration in migrations}),
-    )
-
-
-@asynccontextmanager
-async def open_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """Yield a connection of its own to `dsn`. Raises what asyncpg raises.
-
-    Statements go in transactions, since the address may be a transaction pooler's.
-    """
-    connection = await asyncpg.connect(without_pooler(dsn), timeout=CONNECT_TIMEOUT, statement_cache_size=0)
-    try:
-        yield connection
-    finally:
-        # A farewell would wait for a server that may have stalled.
-        connection.terminate()
+async def _try_all(connection: asyncpg.Connection, missing: Sequence[Migration]) -> None:
+    for migration in takewhile(lambda each: each.in_transaction, missing):
+        try:
+            await _apply(connection, migration)
+        except asyncpg.PostgresError as error:
+            raise MigrationFailed(_failure(migration, error)) from error
 
 
 async def _prepare(connection: asyncpg.Connection, *, baseline: bool) -> None:
-    await connection.execute(LOCK)
+    try:
+        await _take_turn(connection)
+        await _prepare_as_owner(connection, baseline=baseline)
+    except asyncpg.InsufficientPrivilegeError:
+        raise MigrationFailed(
+            "DATABASE_URL's role may not migrate: run `wingmanmatch migrate` with the address of the schema's owner."
+        ) from None
+
+
+async def _prepare_as_owner(connection: asyncpg.Connection, *, baseline: bool) -> None:
     if baseline and not await connection.fetchval(IS_SUPABASE):
         await connection.execute(files(__package__).joinpath("supabase_baseline.sql").read_text("utf-8"))
     await connection.execute(CREATE_HISTORY)
 
 
-async def _apply_next(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> Migration | None:
-    async with connection.transaction():
-        await connection.execute(LOCK)
-        missing = await _missing(connection, migrations)
-        if not missing:
-            return None
-        await _apply(connection, missing[0])
-        return missing[0]
+async def _apply_patiently(connection: asyncpg.Connection, dsn: str, migration: Migration, on_wait: OnWait) -> bool:
+    """Return whether it was applied here, and not by somebody else in the meantime."""
+    tries = AsyncRetrying(
+        retry=retry_if_exception_type((asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)),
+        stop=stop_after_delay(LOCK_PATIENCE),
+        wait=wait_random_exponential(max=LONGEST_WAIT),
+        before_sleep=lambda state: _announce_first(state, migration, on_wait),
+        reraise=True,
+    )
+    attempt = _in_transaction if migration.in_transaction else _outside_transaction
+    try:
+        return await tries(attempt, connection, dsn, migration)
+    except asyncpg.PostgresError as error:
+        raise MigrationFailed(_failure(migration, error)) from error
+
+
+def _announce_first(state: RetryCallState, migration: Migration, on_wait: OnWait) -> None:
+    if state.attempt_number == 1:
+        on_wait(migration)
+
+
+def _failure(migration: Migration, error: asyncpg.PostgresError) -> str:
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return (
+            f"{migration.file} could not get its locks within {LOCK_PATIENCE:.0f} s: end the transactions that hold "
+            "them (pg_stat_activity shows them), and migrate again."
+        )
+    kept = "nothing of it was applied" if migration.in_transaction else "its next run begins it again"
+    return f"{migration.file} failed, {kept}: {error.message}"
 
 
 async def _missing(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[Migration]:
-    status = await compare(connection, migrations)
+    async with connection.transaction():
+        status = await compare(connection, migrations)
     if status.problem:
         raise MigrationRefused(status.problem)
     return list(status.missing)
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
-    await connection.execute(IMPATIENCE)
-    try:
-        await connection.execute(migration.sql)
-    except asyncpg.PostgresError as error:
-        raise MigrationFailed(f"{migration.file} failed, nothing of it was applied: {error.message}") from error
-    await connection.execute(RECORD, migration.version, [migration.sql], migration.name)
-
-
-def _is_recorded(migration: Migration, statements: Sequence[str] | None) -> bool:
-    """Return whether the file holds exactly `statements`, in order, and nothing else but blanks and semicolons.
-
-    Supabase's CLI splits a file into statements and records each without the semicolon and the blanks around it; we
-    record the file whole. `supabase migration repair` may record a version alone, with which nothing can be compared.
-    """
-    if statements is None:
-        return True
-    rest = migration.sql
-    for statement in statements:
-        expected = statement.replace("\r\n", "\n").strip(_BETWEEN_STATEMENTS)
-        rest = rest.lstrip(_BETWEEN_STATEMENTS)
-        if not rest.startswith(expected):
+async def _in_transaction(connection: asyncpg.Connection, _dsn: str, migration: Migration) -> bool:
+    async with connection.transaction():
+        await _take_turn(connection)
+        if await _is_applied(connection, migration):
             return False
-        rest = rest[len(expected) :]
-    return not rest.strip(_BETWEEN_STATEMENTS)
+        await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+        await _apply(connection, migration)
+        return True
 
 
-def _read(path: Path) -> Migration:
-    version, name = path.stem.split("_", 1)
-    return Migration(version, name, path.read_text("utf-8"))
+async def _outside_transaction(connection: asyncpg.Connection, dsn: str, migration: Migration) -> bool:
+    """Run the statements one by one, while another connection keeps other migrators out.
+
+    That connection's transaction has no snapshot, so that building an index concurrently does not wait for it.
+    """
+    if behind_transaction_pooler(dsn):
+        raise MigrationFailed(f"{migration.file} cannot run through a transaction pooler: use the direct address.")
+    async with open_connection(dsn) as guard, guard.transaction():
+        await _take_turn(guard)
+        if await _is_applied(connection, migration):
+            return False
+        await _drop_interrupted_indexes(connection, migration)
+        for statement in split_statements(migration.sql):
+            # A concurrent build waits for others and blocks none of them; interrupted, it would start over.
+            patience = 0 if "concurrently" in statement.lower() else LOCK_TIMEOUT
+            await connection.execute(f"set lock_timeout = '{patience}'")
+            await connection.execute(statement)
+        await _record(connection, migration)
+        return True
 
 
-def _shipped() -> Path:
-    """Return the folder in an installed wheel, or in a checkout the one that Supabase's CLI reads."""
-    packaged = Path(str(files("wingmanmatch_server"))) / "migrations"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[3] / "supabase" / "migrations"
+async def _drop_interrupted_indexes(connection: asyncpg.Connection, migration: Migration) -> None:
+    """Drop what an interrupted `create index concurrently` of this file left: written to, and never used."""
+    for name, statement in await connection.fetch(INVALID_INDEXES):
+        if re.search(rf"\b{re.escape(name)}\b", migration.sql):
+            await connection.execute(statement)
+
+
+async def _take_turn(connection: asyncpg.Connection) -> None:
+    """Keep other migrators out until the transaction ends."""
+    while True:
+        taken = await connection.fetchval(TRY_LOCK)
+        # The portal of that query keeps its snapshot until the next statement; a simple query opens none.
+        await connection.execute("select")
+        if taken:
+            return
+        await asyncio.sleep(LOCK_INTERVAL)
+
+
+async def _is_applied(connection: asyncpg.Connection, migration: Migration) -> bool:
+    query = "select exists (select from supabase_migrations.schema_migrations where version = $1)"
+    return bool(await connection.fetchval(query, migration.version))
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    await connection.execute(migration.sql)
+    await _record(connection, migration)
+
+
+async def _record(connection: asyncpg.Connection, migration: Migration) -> None:
+    await connection.execute(RECORD, migration.version, [migration.sql], migration.name)

@@ -31,7 +31,8 @@ from support.valkey import OwnValkey, own_valkey
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 
 CAPACITY = 100_000
 CHATS = 100

@@ -13,7 +13,8 @@ from support.probes import sleeping
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.database import CallFailed
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 from wingmanmatch_server.drivers.postgres import PostgresDatabase, behind_transaction_pooler, open_postgres
 from wingmanmatch_server.drivers.postgres_connections import is_open
 

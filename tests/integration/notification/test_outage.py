@@ -9,7 +9,8 @@ from aiohttp import web
 from support.outbox import Journal, Outbox, create_dispatcher, running
 from support.resend_server import KEY, Handle, resend_server
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.notification.dispatcher import Pace
 from wingmanmatch_server.notification.resend_mailer import open_resend

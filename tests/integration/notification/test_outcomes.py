@@ -98,7 +98,9 @@ async def test_mail_shares_the_fate_of_its_transaction(outbox: Outbox) -> None:
     """A rolled back change leaves no mail behind."""
     transaction = outbox.sql.transaction()
     await transaction.start()
-    enqueue = "select internal.enqueue_notification('MATCH_DECLINE', $1, '{}', 'k', p_recipient_email => 'ann@example.org')"
+    enqueue = (
+        "select internal.enqueue_notification('MATCH_DECLINE', $1, '{}', 'k', p_recipient_email => 'ann@example.org')"
+    )
     await outbox.sql.execute(enqueue, uuid.uuid4())
     await transaction.rollback()
     assert await outbox.sql.fetchval("select count(*) from notifications") == 0

@@ -1,0 +1,114 @@
+"""The files of supabase/migrations/: `<UTC>_<verb>_<noun>.sql`, as Supabase's own CLI names and applies them.
+
+The first lines of a file are its header:
+
+    -- oldest-server: 20261201000000
+    -- transaction: none
+
+`oldest-server` names the newest migration known to the oldest server that still works after this one: the file before
+it for a compatible step, itself for a step after which older servers fail. With `transaction: none` our migrator runs
+the statements one by one, each in a transaction of its own; such a file must be safe to run again from its start.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+_OLDEST_SERVER = re.compile(r"-- oldest-server: (\d{14})\s")
+_NO_TRANSACTION = re.compile(r"^-- transaction: none$", re.MULTILINE)
+# What a semicolon does not end a statement in: comments, quoted texts and names, and dollar quotes.
+_TOKEN = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"[^\"]*\"|(\$\w*\$).*?\1|;", re.DOTALL)
+_HEADER_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: `version` is its time stamp, `name` the rest of its name."""
+
+    version: str
+    name: str
+    sql: str
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return f"{self.version}_{self.name}.sql"
+
+    @property
+    def oldest_server(self) -> str | None:
+        """The version of the migration that its first line names; None without such a line."""
+        found = _OLDEST_SERVER.match(self.sql)
+        return found[1] if found else None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the file is applied as one transaction."""
+        header = "\n".join(self.sql.split("\n", _HEADER_LINES)[:_HEADER_LINES])
+        return not _NO_TRANSACTION.search(header)
+
+
+def read_migrations(directory: Path | None = None) -> list[Migration]:
+    """Return the migrations of `directory`, by default those shipped with this version, oldest first."""
+    return [_read(path) for path in sorted((directory or _shipped()).glob("*.sql"))]
+
+
+def known_versions() -> list[str]:
+    """Return the versions of the migrations shipped with this version, oldest first."""
+    return [path.stem.partition("_")[0] for path in sorted(_shipped().glob("*.sql"))]
+
+
+def split_statements(sql: str) -> Sequence[str]:
+    """Return the statements of a file in order, each with the comments before it and without its semicolon."""
+    return [statement for part in _parts(sql) if _is_statement(statement := part.strip())]
+
+
+def problems_of(migrations: Sequence[Migration]) -> Iterator[str]:
+    """Yield a sentence for each rule on names and headers that a file breaks, with the file and the remedy."""
+    versions = [migration.version for migration in migrations]
+    for position, migration in enumerate(migrations):
+        if not re.fullmatch(r"\d{14}", migration.version):
+            yield f"{migration.file}: the name must begin with 14 digits, YYYYMMDDhhmmss; rename the file."
+        if migration.version in versions[:position]:
+            yield f"{migration.file}: another file has the same time stamp; rename the later one."
+        if problem := _header_problem(migration, versions):
+            yield f"{migration.file}: {problem}"
+
+
+def _header_problem(migration: Migration, versions: Sequence[str]) -> str | None:
+    named = migration.oldest_server
+    if named is None:
+        return (
+            "the first line must be `-- oldest-server: VERSION`, the newest migration known to the oldest server that "
+            "works after it: its predecessor's for a compatible change, its own where older servers fail."
+        )
+    if named > migration.version:
+        return f"oldest-server {named} is newer than the file; name its predecessor, or the file itself."
+    if named not in versions:
+        return f"oldest-server {named} is the time stamp of no migration; name one of supabase/migrations/."
+    return None
+
+
+def _parts(sql: str) -> Iterator[str]:
+    start = 0
+    for token in _TOKEN.finditer(sql):
+        if token[0] == ";":
+            yield sql[start : token.start()]
+            start = token.end()
+    yield sql[start:]
+
+
+def _is_statement(part: str) -> bool:
+    return bool(re.sub(r"--[^\n]*|/\*.*?\*/", "", part, flags=re.DOTALL).strip())
+
+
+def _read(path: Path) -> Migration:
+    version, _, name = path.stem.partition("_")
+    return Migration(version, name, path.read_text("utf-8"))
+
+
+def _shipped() -> Path:
+    """Return the folder in an installed wheel, or in a checkout the one that Supabase's CLI reads."""
+    packaged = Path(str(files("wingmanmatch_server"))) / "migrations"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[3] / "supabase" / "migrations"
