@@ -3,7 +3,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve demo test lint fmt gen soak bench lock clean
+.PHONY: help install install-dev serve demo test lint fmt gen baseline release soak bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,12 +21,13 @@ demo: .venv/.server ## Play a whole journey against the running server
 test: .venv/.dev ## Run all tests
 	$(BIN)/pytest -n auto --dist loadfile
 
-lint: .venv/.dev ## Check style, types, who imports whom, and the protos
+lint: .venv/.dev ## Check style, types, who imports whom, the protos, and that versions agree
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	PYTHONPATH=generated:server:clients/python $(BIN)/lint-imports
 	$(BIN)/python protos/lint.py
+	$(BIN)/python protos/versions.py
 
 fmt: .venv/.dev ## Rewrite the code in its proper form
 	$(BIN)/ruff check --fix
@@ -39,6 +40,13 @@ gen: .venv/.dev ## Generate generated/, the clients and docs/api/ from protos/, 
 	$(BIN)/python protos/generate_client.py
 	$(BIN)/python protos/generate_api.py
 	$(BIN)/python docs/generate_configuration.py
+
+# REASON and VERSION reach the shell by the environment, so that no character of theirs is read as a command.
+baseline: .venv/.dev ## Record a breaking change of protos before 0.1.0: REASON="what broke, and what replaces it"
+	@$(BIN)/python protos/baseline.py --reason="$$REASON"
+
+release: .venv/.dev ## Prepare release VERSION=x.y.z: the protos' baseline, CHANGELOG.md, the version everywhere
+	@$(BIN)/python protos/release.py -- "$$VERSION"
 
 soak: .venv/.dev ## Mix load and faults before a real server for SOAK_SECONDS (180), and print what became of it
 	PYTHONPATH=tests $(BIN)/python tests/soak/soak.py
