@@ -5,7 +5,7 @@ Each kind of record has its version where it is written; `docs/redis-records.md`
 
 from wingmanmatch_server import errors
 
-RETRY_AFTER = 1.0  # seconds; the same replica will not know more then, but the next attempt may reach another
+RETRY_AFTER = 0.1  # seconds; short, since nothing has to recover: the next attempt may reach a replica that knows it
 
 
 def unknown_version(record: str) -> errors.Unavailable:

@@ -67,7 +67,7 @@ async def refused(call: Awaitable[object]) -> bool:
         await call
     error = raised.value
     found = (error.reason, error.metadata, error.retry_after)
-    return found == ("RECORD_VERSION_UNKNOWN", {"record": "conversation"}, 1.0)
+    return found == ("RECORD_VERSION_UNKNOWN", {"record": "conversation"}, 0.1)
 
 
 @every_unknown

@@ -45,7 +45,7 @@ async def refused(call: Awaitable[object], record: str = "session") -> bool:
     with pytest.raises(errors.Unavailable) as raised:
         await call
     error = raised.value
-    return (error.reason, error.metadata, error.retry_after) == ("RECORD_VERSION_UNKNOWN", {"record": record}, 1.0)
+    return (error.reason, error.metadata, error.retry_after) == ("RECORD_VERSION_UNKNOWN", {"record": record}, 0.1)
 
 
 @every_unknown
