@@ -29,13 +29,13 @@ async def raw_value(redis: RedisServer, key: str | bytes) -> RawValue:
     return RawValue(*await redis.client.eval(_LOOK, 1, key))
 
 
-async def raw_contents(redis: RedisServer) -> dict[bytes, RawValue]:
-    """Return what the database holds."""
-    return {key: await raw_value(redis, key) for key in await redis.client.keys("*")}
+async def raw_contents(redis: RedisServer, pattern: str = "*") -> dict[bytes, RawValue]:
+    """Return what the keys of a pattern hold."""
+    return {key: await raw_value(redis, key) for key in await redis.client.keys(pattern)}
 
 
-async def changed_keys(redis: RedisServer, before: dict[bytes, RawValue]) -> set[bytes]:
+async def changed_keys(redis: RedisServer, before: dict[bytes, RawValue], pattern: str = "*") -> set[bytes]:
     """Return the keys that came, went or are not as they were."""
-    after = await raw_contents(redis)
+    after = await raw_contents(redis, pattern)
     same = {key for key in before.keys() & after.keys() if before[key].is_still(after[key])}
     return (before.keys() | after.keys()) - same

@@ -187,13 +187,13 @@ async def test_session_of_a_newer_version(client: Stubs, redis: RedisServer, met
     user_id = str(uuid.uuid4())
     created = await client.session.CreateSession(pb.CreateSessionRequest(user_id=user_id), timeout=TIMEOUT)
     await redis.client.hset(session_key(created.token), "v", "2")
-    before = await raw_contents(redis)
+    before = await raw_contents(redis, "session:*")
     request = (requests_with(created.token) | {"ListSessions": pb.ListSessionsRequest(user_id=user_id)})[method]
     failure = await failure_of(getattr(client.session, method)(request, timeout=TIMEOUT))
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "RECORD_VERSION_UNKNOWN")
     assert failure.metadata == {"record": "session"}
     assert failure.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 100
-    assert await changed_keys(redis, before) == set()
+    assert await changed_keys(redis, before, "session:*") == set()
     await client.session.DeleteSession(pb.DeleteSessionRequest(token=created.token), timeout=TIMEOUT)
     listed = await client.session.ListSessions(pb.ListSessionsRequest(user_id=user_id), timeout=TIMEOUT)
     assert list(listed.sessions) == []
