@@ -1,7 +1,8 @@
 """How each record lies in Redis, byte by byte.
 
-A layout is recorded under its kind and its format version. One that changed needs a new version: docs/redis-records.md
-says how. `UPDATE_GOLDEN=1 pytest tests/golden/test_redis_records.py` then adds the new layout, and never replaces one.
+A layout is recorded under its kind and its format version. One that changed needs a new version:
+docs/redis-records.md says how. `UPDATE_GOLDEN=1 pytest tests/golden/test_redis_records.py` then adds the new layout,
+and never replaces one.
 """
 
 import json
@@ -102,7 +103,7 @@ async def unpacked(redis: RedisServer, key: str, names: Mapping[str, str]) -> di
 
 
 def compare(kind: str, found: dict[str, Any]) -> None:
-    """Fail if a layout is not the one recorded under its kind and version; add it where none is and that is asked for."""
+    """Fail if a layout is not the one recorded under its kind and version; on request, add it where none is."""
     recorded = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
     if kind not in recorded and os.environ.get("UPDATE_GOLDEN"):
         recorded[kind] = found | {"seconds": round(found["seconds"])}
@@ -154,8 +155,9 @@ async def test_conversations(redis: RedisServer) -> None:
 
 
 async def test_buckets(redis: RedisServer) -> None:
-    """A bucket, the remembered answer of a request on one server and on a cluster, and a message of tokens put back."""
-    bench, limit, request = Bench(redis, "somebody"), POLICIES["public_api"], RequestId(f"backend:{REQUEST}", FINGERPRINT)
+    """A bucket, the remembered answer of a request, on one server and on a cluster, and a message of a refund."""
+    bench, limit = Bench(redis, "somebody"), POLICIES["public_api"]
+    request = RequestId(f"backend:{REQUEST}", FINGERPRINT)
     await bench.set_clock(0)
     ask = Ask(limit.key_of(USER), limit, 5)
     await bench.buckets.ask([ask], request=request)
@@ -191,7 +193,11 @@ def test_every_record_is_documented() -> None:
     for kind, each in recorded.items():
         (pattern,) = [pattern for pattern in found if re.fullmatch(_expression(pattern), each["key"])]
         found[pattern].add(kind.partition(" v")[2] or "fixed")
-    assert {pattern: max(versions, key=lambda each: (len(each), each), default=None) for pattern, versions in found.items()} == dict(lines)
+    assert {pattern: _newest(versions) for pattern, versions in found.items()} == dict(lines)
+
+
+def _newest(versions: set[str]) -> str | None:
+    return max(versions, key=lambda each: (len(each), each), default=None)
 
 
 def _expression(pattern: str) -> str:

@@ -19,8 +19,8 @@ Json = dict[str, Any]
 class RedisCopies:
     """What lies under `challenges:FORMAT:VERSION`.
 
-    A version says what the content is, so a copy is never wrong, only old. The format has its place in the key, so that
-    a server neither reads nor overwrites the copy of one that writes another.
+    A version says what the content is, so a copy is never wrong, only old. The format has its place in the key, so
+    that a server neither reads nor overwrites the copy of one that writes another.
     """
 
     def __init__(self, redis: RedisServer, breaker: Breaker, *, ttl: timedelta, patience: float = PATIENCE) -> None:

@@ -4,8 +4,8 @@
     coach:{USER}:conversations     the ids of a person's conversations: a sorted set by the time they expire
     coach:{USER}:minor             there if the person said in one of them to be younger than 18
 
-The hash has its format version `v`, a `version` that counts its changes, its `messages` as JSON, its `summary`, and its
-times in milliseconds since 1970. A newer server of the same format may add fields of its own, which are kept.
+The hash has its format version `v`, a `version` that counts its changes, its `messages` as JSON, its `summary`, and
+its times in milliseconds since 1970. A newer server of the same format may add fields of its own, which are kept.
 
 A person's keys share a hash tag, so on a cluster each call finds all that it needs in one slot.
 """
@@ -39,8 +39,8 @@ class ConversationStore:
     """Conversations by person.
 
     Every method raises errors.Unavailable if Redis does not answer or the breaker is open. Those that read or write a
-    conversation raise it too, as RECORD_VERSION_UNKNOWN, where it has an unknown format version, and leave it as it is;
-    the deletions delete it.
+    conversation of an unknown format version raise it too, as RECORD_VERSION_UNKNOWN, and leave it as it is; the
+    deletions delete it.
     """
 
     def __init__(

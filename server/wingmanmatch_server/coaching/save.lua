@@ -1,8 +1,8 @@
--- Stores a conversation if it is as its writer knew it; returns -1, or else the version that it has, or -2 if its format
--- version is another. Fields that this server does not know stay as they are.
+-- Stores a conversation if it is as its writer knew it; returns -1, or else the version that it has, or -2 if its
+-- format version is another. Fields that this server does not know stay as they are.
 -- KEYS: the conversation, the person's conversations, that the person is a minor.
--- ARGV: format version, known version, milliseconds to live, id, now, most, 1 for a minor; then names and values of the
--- fields to be stored.
+-- ARGV: format version, known version, milliseconds to live, id, now, most, 1 for a minor; then names and values of
+-- the fields to be stored.
 local format = redis.call('HGET', KEYS[1], 'v')
 if format ~= ARGV[1] and redis.call('EXISTS', KEYS[1]) == 1 then
     return -2

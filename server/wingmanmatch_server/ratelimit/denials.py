@@ -90,6 +90,6 @@ class Denials:
 
 
 def _key_in(message: bytes) -> str | None:
-    """Return the key that a message names; None, which is every key, for a message of a form that a newer server uses."""
+    """Return the key that a message names, or None, for every key, where a newer server says something else."""
     key = message.decode(errors="replace")
     return key if key.startswith(KEY_START) else None

@@ -30,7 +30,9 @@ class RateLimitMetrics:
         self._batches = Histogram(
             "ratelimit_batch_calls", "Calls per round trip to Redis.", registry=registry, buckets=BATCHES
         )
-        self._failed = Counter("ratelimit_failed_scripts", "Calls that met a key that holds no bucket.", registry=registry)
+        self._failed = Counter(
+            "ratelimit_failed_scripts", "Calls that met a key that holds no bucket.", registry=registry
+        )
         self._policies = Info("ratelimit_policies", "The policies in force.", registry=registry)
         self._file_usable = Gauge(
             "ratelimit_policy_file_usable", "Whether the newest file is in force.", registry=registry

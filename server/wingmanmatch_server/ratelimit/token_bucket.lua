@@ -1,15 +1,15 @@
 -- Token buckets as GCRA: of each bucket only the instant is kept at which it will be full again, in microseconds of the
--- server's clock, with the interval that a token took when it was written: `1:INSTANT:INTERVAL`, where 1 is the format
--- version. A bucket that is full has no key. docs/redis-records.md says when to raise the version.
+-- server's clock, with the interval that a token took when it was written: `1:INSTANT:INTERVAL`, where 1 is the
+-- format version. A bucket that is full has no key. docs/redis-records.md says when to raise the version.
 --
 -- KEYS   the buckets in the order asked, one perhaps more than once; then, with a fingerprint, the key of the answer
 -- ARGV   'each' or 'all'; 'spend' or 'peek'; the fingerprint of a request that may be repeated, or '';
 --        then for each run of buckets that are asked the same INTERVAL:CAPACITY:ENFORCED:COST:COUNT, the cost negative
 --        to put tokens back
--- Reply  0, or 1 if the fingerprint is not the one remembered, or 2 if what is remembered is of another format version;
---        the microseconds until each bucket is full; then nothing where all costs pass, else the microseconds until each
---        could: 0 where it passes, -1 where it never can, -2 where the key holds no bucket of this format version, which
---        is left as it is
+-- Reply  0, or 1 if the fingerprint is not the one remembered, or 2 if what is remembered has another format version;
+--        the microseconds until each bucket is full; then nothing where all costs pass, else the microseconds until
+--        each could: 0 where it passes, -1 where it never can, -2 where the key holds no bucket of this format
+--        version, which is left as it is
 --
 -- Where tokens are put back, the key is published to rl:forget: whoever remembers a denial of it must ask again.
 -- Numbers reach 2^53 without loss, but Lua writes large ones as 1.8e+15, hence %.0f.

@@ -68,8 +68,8 @@ class TokenBuckets:
 
         Raises errors.Unavailable if Redis did not answer in time: then it may have charged or not.
         Raises errors.InvalidArgument, REQUEST_ID_REUSED, for a request that was another within the last ten seconds.
-        Raises drivers.redis.ScriptFailed where a key holds something else, such as a bucket of a newer format, which is
-        left as it is.
+        Raises drivers.redis.ScriptFailed where a key holds something else, such as a bucket of a newer format, which
+        is left as it is.
         """
         mode = ("all" if all_or_nothing else "each", "peek" if peek else "spend")
         return await self._ask(Asks.of(asks), mode, request, f"rl:req:{request.name}" if request else "")

@@ -1,8 +1,8 @@
 -- Reads a person's live sessions, newest first.
 -- KEYS   the person's index
 -- ARGV   how many at most, and the id behind which to begin, or ''
--- Reply  OK, 1 if there are more or 0, then the fields of each session; RECORD_VERSION_UNKNOWN rather than a list that
---        silently lacks one
+-- Reply  OK, 1 if there are more or 0, then the fields of each session; RECORD_VERSION_UNKNOWN rather than a list
+--        that silently lacks one
 
 local index = KEYS[1]
 local page_size, after = tonumber(ARGV[1]), ARGV[2]

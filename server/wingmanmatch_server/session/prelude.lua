@@ -1,9 +1,11 @@
--- Stands before each script, behind a line that sets the format versions. Times are milliseconds since 1970 of the server's clock, which all replicas share.
+-- Stands before each script, behind a line that sets the format versions. Times are milliseconds since 1970 of the
+-- server's clock, which all replicas share.
 -- A session's user and index are named in the session itself; their keys have the hash tag of KEYS[1], hence its slot.
 -- Every reply begins with OK, SESSION_NOT_FOUND, SESSION_VERSION_MISMATCH, REQUEST_ID_REUSED or
 -- RECORD_VERSION_UNKNOWN, behind which stands the kind of record.
 
-local FIELDS = {'id', 'user_id', 'version', 'create_time', 'update_time', 'expire_time', 'max_expire_time', 'data', 'v'}
+local FIELDS = {'id', 'user_id', 'version', 'create_time', 'update_time', 'expire_time', 'max_expire_time', 'data',
+  'v'}
 local ID_LENGTH = 36
 local REMEMBERED = 86400000
 local REQUEST_PREFIX = REQUEST_VERSION .. ':'

@@ -1,4 +1,4 @@
-"""Buckets beside a newer version of the server: what it writes is neither filled, nor changed, nor in the way for ever."""
+"""Buckets beside a newer version of the server: what it writes is not filled, not changed, and blocks nobody."""
 
 import uuid
 from collections.abc import AsyncIterator

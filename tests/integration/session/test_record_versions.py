@@ -92,7 +92,7 @@ async def test_unknown_sessions_end_with_their_person(redis: RedisServer, store:
 
 
 async def test_page_before_an_unknown_session_is_answered(redis: RedisServer, store: SessionStore) -> None:
-    """A page that does not hold the unknown session is whole and says that there are more; the next one is refused."""
+    """A page without the unknown session is whole and says that there are more; the next one is refused."""
     _, oldest = await store.create(USER, b"1", ttl=HOUR)
     newest, _ = await store.create(USER, b"2", ttl=HOUR)
     await newer_with_our_fields(redis, session_key(oldest))

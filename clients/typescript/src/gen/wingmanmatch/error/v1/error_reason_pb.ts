@@ -459,9 +459,9 @@ export enum ErrorReason {
   CIRCUIT_BREAKER_NOT_FOUND = 110,
 
   /**
-   * A record in Redis was written by a newer version of the server in a format that this one does not know, and is left
-   * as it is; `metadata.record` says which kind. `google.rpc.RetryInfo` says when to try again: another replica may
-   * know it.
+   * A record in Redis was written by a newer version of the server, in a format that this one does not know, and is
+   * left as it is; `metadata.record` says which kind. `google.rpc.RetryInfo` says when to try again: another replica
+   * may know it.
    *
    * @generated from enum value: ERROR_REASON_RECORD_VERSION_UNKNOWN = 112;
    */
