@@ -21,28 +21,22 @@ local NEVER, BROKEN = -1, -2
 local BUCKET, WRITTEN = '^1:(%d+):([1-9]%d*)$', '1:%.0f:%.0f'
 local ANSWER = '1:'
 
-local call, ceil, max, min, match, format = redis.call, math.ceil, math.max, math.min, string.match, string.format
+local call, ceil, max, min = redis.call, math.ceil, math.max, math.min
+local match, sub, format = string.match, string.sub, string.format
 local all, spend, fingerprint = ARGV[1] == 'all', ARGV[2] == 'spend', ARGV[3]
 
 if fingerprint ~= '' then
+  fingerprint = ANSWER .. fingerprint
   local answer = call('GET', KEYS[#KEYS])
   if answer then
-    if string.sub(answer, 1, #ANSWER) ~= ANSWER then return {2} end
-    local packed_from = #ANSWER + #fingerprint + 1
-    if string.sub(answer, #ANSWER + 1, packed_from - 1) ~= fingerprint then return {1} end
-    return cmsgpack.unpack(string.sub(answer, packed_from))
+    if sub(answer, 1, #fingerprint) == fingerprint then return cmsgpack.unpack(sub(answer, #fingerprint + 1)) end
+    return {sub(answer, 1, #ANSWER) == ANSWER and 1 or 2}
   end
 end
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local before, debts, intervals = {}, {}, {}
-
--- A newer server gives a bucket an end. What has none would be decided without Redis for ever, so it ends when any
--- bucket of this limit would be full again.
-local function end_in_time(key, full)
-  if spend and call('PTTL', key) == -1 then call('PEXPIRE', key, ceil(full / 1000) + GRACE) end
-end
 
 -- What was used stays used when a limit changes. A debt beyond an empty bucket is a clock that was set back.
 -- Returns false for a key that holds something else.
@@ -52,7 +46,9 @@ local function stored_debt(key, interval, full)
   if type(value) == 'table' then return false end
   local full_at, written = match(value, BUCKET)
   if not full_at then
-    end_in_time(key, full)
+    -- A newer server's bucket has an end. What has none would be decided without Redis for ever, so it ends when any
+    -- bucket of this limit would be full again.
+    if spend and call('PTTL', key) == -1 then call('PEXPIRE', key, ceil(full / 1000) + GRACE) end
     return false
   end
   local debt = full_at - now
@@ -111,6 +107,6 @@ end
 
 local reply = {0, after_each, waiting and waits or {}}
 if fingerprint ~= '' and not broken then
-  call('SET', KEYS[#KEYS], ANSWER .. fingerprint .. cmsgpack.pack(reply), 'PX', REMEMBERED)
+  call('SET', KEYS[#KEYS], fingerprint .. cmsgpack.pack(reply), 'PX', REMEMBERED)
 end
 return reply
