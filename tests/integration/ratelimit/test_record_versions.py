@@ -11,6 +11,7 @@ from support.limiters import OpenLimiter, open_limiter, until
 from support.redis_cluster import redis_cluster
 from support.redis_raw import raw_value
 from wingmanmatch_server import errors
+from wingmanmatch_server.bootstrap.coaching import make_budget
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import ScriptFailed
 from wingmanmatch_server.ratelimit import budget
@@ -35,6 +36,10 @@ outage = "deny"
 capacity = 2
 refill_per_second = 0.01
 outage = "allow"
+
+[policies.coaching_tokens]
+capacity = 100
+refill_per_second = 0.01
 """
 
 every_unknown = pytest.mark.parametrize("value", UNKNOWN)
@@ -146,6 +151,18 @@ async def test_refund_to_an_unknown_bucket_is_refused_as_a_whole(limits: OpenLim
         assert (raised.value.reason, raised.value.metadata) == ("RECORD_VERSION_UNKNOWN", {"record": "rate limit"})
     for ask, was in zip(asks, before, strict=True):
         assert was.is_still(await raw_value(limits.redis, ask.key))
+
+
+async def test_settling_with_an_unknown_bucket_asks_once(limits: OpenLimiter, subject: str) -> None:
+    """What the coach reserved in a bucket that then changed its version stays reserved, and is not tried again."""
+    budget_of_tokens = make_budget(limits.limiter)
+    reservation = await budget_of_tokens.reserve(subject, 10)
+    key = limits.limiter.resolve("coaching_tokens", subject, 1, "").key
+    await limits.redis.client.set(key, "2:x", px=LIFE)
+    before = limits.round_trips()
+    await budget_of_tokens.settle(reservation, 4)
+    assert limits.round_trips() == before + 1
+    assert await limits.redis.client.get(key) == b"2:x"
 
 
 async def test_unknown_bucket_is_reset(limits: OpenLimiter, subject: str) -> None:
