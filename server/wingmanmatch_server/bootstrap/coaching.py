@@ -33,6 +33,7 @@ from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.dependencies import Dependency
 
 COACHING_TOKENS = "coaching_tokens"
+LASTING = {"CIRCUIT_OPEN", "RECORD_VERSION_UNKNOWN"}  # reasons that another attempt in a moment would meet again
 PUT_BACK_ATTEMPTS = 5  # all within the ten seconds for which a repeated refund is known as one
 
 
@@ -128,7 +129,7 @@ def make_budget(limiter: Limiter) -> TokenBudget:
 
 def _may_pass(error: BaseException) -> bool:
     """Tell whether a call that failed may succeed in a moment."""
-    return isinstance(error, errors.Unavailable) and error.reason != "CIRCUIT_OPEN"
+    return isinstance(error, errors.Unavailable) and error.reason not in LASTING
 
 
 def claude_dependency(claude: Claude, breaker: Breaker) -> Dependency:

@@ -11,12 +11,17 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.redis import RedisServer, away
 from wingmanmatch_server.resilience.breaker import Breaker
 
+FORMAT = 1  # docs/redis-records.md says when to raise it
 PATIENCE = 1.0  # seconds to wait for Redis, which is here to save a call of the database
 Json = dict[str, Any]
 
 
 class RedisCopies:
-    """What lies under `challenges:VERSION`. A version says what the content is, so a copy is never wrong, only old."""
+    """What lies under `challenges:FORMAT:VERSION`.
+
+    A version says what the content is, so a copy is never wrong, only old. The format has its place in the key, so
+    that a server neither reads nor overwrites the copy of one that writes another.
+    """
 
     def __init__(self, redis: RedisServer, breaker: Breaker, *, ttl: timedelta, patience: float = PATIENCE) -> None:
         """A copy is forgotten after `ttl`."""
@@ -45,4 +50,4 @@ class RedisCopies:
 
 
 def _key(version: str) -> str:
-    return f"challenges:{version}"
+    return f"challenges:{FORMAT}:{version}"

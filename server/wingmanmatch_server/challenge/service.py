@@ -18,6 +18,7 @@ from wingmanmatch_server.wire import timestamp
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
+CHALLENGE_FIELDS = frozenset(challenge_pb2.Challenge.DESCRIPTOR.fields_by_name)
 
 Json = dict[str, Any]
 
@@ -159,7 +160,9 @@ def _state(value: challenge_pb2.UserChallengeState.ValueType) -> str:
 
 
 def _challenge(row: Json) -> challenge_pb2.Challenge:
-    return challenge_pb2.Challenge(**{**row, "difficulty": f"CHALLENGE_DIFFICULTY_{row['difficulty']}"})
+    # A newer server, or the schema that came with it, may have added fields of its own.
+    known = {name: row[name] for name in row.keys() & CHALLENGE_FIELDS}
+    return challenge_pb2.Challenge(**known | {"difficulty": f"CHALLENGE_DIFFICULTY_{row['difficulty']}"})
 
 
 def _user_challenge(row: Json) -> challenge_pb2.UserChallenge:

@@ -1,38 +1,46 @@
 """Conversations in Redis. One method is one atomic step, or repeats one until nobody else was faster.
 
-    coach:{USER}:conversation:ID   a conversation; a hash of its version and its body, which Redis expires
+    coach:{USER}:conversation:ID   a conversation; a hash, which Redis expires
     coach:{USER}:conversations     the ids of a person's conversations: a sorted set by the time they expire
     coach:{USER}:minor             there if the person said in one of them to be younger than 18
+
+The hash has its format version `v`, a `version` that counts its changes, its `messages` as JSON, its `summary`, and
+its times in milliseconds since 1970. A newer server of the same format may add fields of its own, which are kept.
 
 A person's keys share a hash tag, so on a cluster each call finds all that it needs in one slot.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import resources
+from itertools import chain
 from typing import Any
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.coaching.history import Conversation, Message, extended
 from wingmanmatch_server.coaching.model import Author
 from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall, away
+from wingmanmatch_server.drivers.redis_records import unknown_version
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.resilience.retry import Retry
 
+VERSION = "1"  # of the format of a conversation; docs/redis-records.md says when to raise it
 MOST = 50  # conversations a person; the one that would expire first gives way
 UNANSWERED = timedelta(minutes=10)  # how long a new conversation waits for its first answer
-STORED = -1
+STORED, UNKNOWN_VERSION = -1, -2
 ATTEMPTS = 10
 
 
 class ConversationStore:
     """Conversations by person.
 
-    Every method raises errors.Unavailable if Redis does not answer or the breaker is open.
+    Every method raises errors.Unavailable if Redis does not answer or the breaker is open. Those that read or write a
+    conversation of an unknown format version raise it too, as RECORD_VERSION_UNKNOWN, and leave it as it is; the
+    deletions delete it.
     """
 
     def __init__(
@@ -59,11 +67,9 @@ class ConversationStore:
 
         Raises errors.NotFound CONVERSATION_NOT_FOUND.
         """
-        version, body, minor = await self._run_repeatedly(self._load, user_id, conversation_id or "")
-        if version is not None and conversation_id:
-            return replace(_parse(body, conversation_id, user_id, int(version)), minor=bool(minor))
+        *fields, minor = await self._run_repeatedly(self._load, user_id, conversation_id or "")
         if conversation_id:
-            raise _not_found(conversation_id)
+            return replace(_parse(fields, conversation_id, user_id), minor=bool(minor))
         now = self._now()
         return Conversation(self._new_id(), user_id, now, now, now + UNANSWERED, minor=bool(minor))
 
@@ -114,14 +120,17 @@ class ConversationStore:
             self._save,
             conversation.user_id,
             conversation.id,
+            VERSION,
             conversation.version,
-            _body(conversation),
             ttl // timedelta(milliseconds=1),
             conversation.id,
             _milliseconds(conversation.update_time),
             MOST,
             int(conversation.minor),
+            *_fields(conversation),
         )
+        if reply == UNKNOWN_VERSION:
+            raise unknown_version("conversation")
         return int(reply) == STORED
 
     async def _run_repeatedly(self, script: Script, user_id: str, conversation_id: str, *arguments: str | int) -> Any:
@@ -156,30 +165,36 @@ def _not_found(conversation_id: str) -> errors.NotFound:
     return errors.NotFound("CONVERSATION_NOT_FOUND", "no such conversation exists for this person", metadata)
 
 
-def _body(conversation: Conversation) -> str:
-    fields = {
-        "messages": [[each.author, each.text, _milliseconds(each.create_time)] for each in conversation.messages],
+def _fields(conversation: Conversation) -> tuple[str | int, ...]:
+    """Return the names and values of the fields that are stored."""
+    messages = [[each.author, each.text, _milliseconds(each.create_time)] for each in conversation.messages]
+    fields: dict[str, str | int] = {
+        "messages": json.dumps(messages, ensure_ascii=False),
         "summary": conversation.summary,
-        "times": [
-            _milliseconds(each)
-            for each in (conversation.create_time, conversation.update_time, conversation.expire_time)
-        ],
+        "create_time": _milliseconds(conversation.create_time),
+        "update_time": _milliseconds(conversation.update_time),
+        "expire_time": _milliseconds(conversation.expire_time),
     }
-    return json.dumps(fields, ensure_ascii=False)
+    return tuple(chain.from_iterable(fields.items()))
 
 
-def _parse(body: bytes, conversation_id: str, user_id: str, version: int) -> Conversation:
-    fields = json.loads(body)
-    create_time, update_time, expire_time = map(_moment, fields["times"])
+def _parse(fields: Sequence[bytes | None], conversation_id: str, user_id: str) -> Conversation:
+    """Return the conversation of fields in the order of load.lua."""
+    if not any(fields):
+        raise _not_found(conversation_id)
+    if fields[0] != VERSION.encode():
+        raise unknown_version("conversation")
+    version, messages, summary, *times = (field or b"" for field in fields[1:])
+    create_time, update_time, expire_time = (_moment(int(each)) for each in times)
     return Conversation(
         conversation_id,
         user_id,
         create_time,
         update_time,
         expire_time,
-        messages=tuple(Message(Author(author), text, _moment(at)) for author, text, at in fields["messages"]),
-        summary=fields["summary"],
-        version=version,
+        messages=tuple(Message(Author(author), text, _moment(at)) for author, text, at in json.loads(messages)),
+        summary=summary.decode(),
+        version=int(version),
     )
 
 

@@ -1,4 +1,5 @@
--- Forgets one conversation, or with an empty id all that is kept of a person; returns how many conversations there were.
+-- Forgets one conversation, or with an empty id all that is kept of a person, whatever the format version; returns
+-- how many conversations there were.
 -- KEYS: as in save.lua. ARGV: id.
 local ids = { ARGV[1] }
 local prefix = string.sub(KEYS[1], 1, -1 - string.len(ARGV[1]))

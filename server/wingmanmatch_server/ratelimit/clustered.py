@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from wingmanmatch_server.drivers.redis import ScriptCall, away
+from wingmanmatch_server.drivers.redis import ScriptCall, ScriptFailed, away
 from wingmanmatch_server.ratelimit.batch import Answer, Answers, Ask, Asks
 from wingmanmatch_server.ratelimit.budget import budget
-from wingmanmatch_server.ratelimit.token_bucket import Reply, RequestId, TokenBuckets, reused
+from wingmanmatch_server.ratelimit.token_bucket import NO_ANSWER, Reply, RequestId, TokenBuckets, reused
 
 REMEMBERED = 10_000  # milliseconds for which it is known what a request_id asked
+CLAIM = "1:"  # the format version before the fingerprint; docs/redis-records.md says when to raise it
 
 
 class ClusteredBuckets(TokenBuckets):
@@ -66,13 +67,15 @@ class ClusteredBuckets(TokenBuckets):
 
     async def _claim(self, request: RequestId) -> None:
         """Remember what the request asks, or find that it asked something else before."""
-        name = f"rl:req:{request.name}"
+        name, claim = f"rl:req:{request.name}", CLAIM + request.fingerprint
         with self._breaker.guard(), away():
             async with budget():
-                if await self._server.client.set(name, request.fingerprint, nx=True, px=REMEMBERED):
+                if await self._server.client.set(name, claim, nx=True, px=REMEMBERED):
                     return
                 known = await self._server.client.get(name)
-        if known is not None and known.decode() != request.fingerprint:
+        if known is not None and not known.startswith(CLAIM.encode()):
+            raise ScriptFailed(NO_ANSWER)
+        if known is not None and known != claim.encode():
             raise reused()
 
     async def _run(self, calls: list[ScriptCall]) -> Sequence[Any]:
@@ -98,4 +101,4 @@ def _joined(places: Sequence[Sequence[int]], parts: Sequence[Reply]) -> Reply:
         for place, answer in zip(each, part.answers, strict=True):
             answers[place] = answer
     in_order = Answers.of(answer for answer in answers if answer is not None)
-    return Reply(in_order, min(part.as_of for part in parts), sum(part.malformed for part in parts))
+    return Reply(in_order, min(part.as_of for part in parts))

@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 
 SIZE = 10_000
 RESUBSCRIBE_DELAY = 0.25
+KEY_START = "rl:{"  # of every bucket's key
 
 
 class Denials:
@@ -75,8 +76,8 @@ class Denials:
             try:
                 async with server.subscribed(FORGET_CHANNEL) as messages:
                     self._hearing = True
-                    async for key in messages:
-                        self.forget(key.decode())
+                    async for message in messages:
+                        self.forget(_key_in(message))
             except errors.Unavailable:
                 if self._hearing:  # told once an outage, not at each attempt to hear again
                     log.warning("denials_unheard")
@@ -86,3 +87,9 @@ class Denials:
                 self._hearing = False
                 self.forget()
             await asyncio.sleep(RESUBSCRIBE_DELAY)
+
+
+def _key_in(message: bytes) -> str | None:
+    """Return the key that a message names, or None, for every key, where a newer server says something else."""
+    key = message.decode(errors="replace")
+    return key if key.startswith(KEY_START) else None

@@ -7,12 +7,13 @@ import structlog
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.redis import ScriptFailed, unavailable
+from wingmanmatch_server.drivers.redis_records import unknown_version
 from wingmanmatch_server.ratelimit.batch import Answer, Answers, Ask, Asks
 from wingmanmatch_server.ratelimit.denials import Denials
 from wingmanmatch_server.ratelimit.local_buckets import LocalBuckets
 from wingmanmatch_server.ratelimit.metrics import DEGRADED_SUFFIX, LOCAL_SUFFIX, RateLimitMetrics
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, UNLIMITED, Outage, Policies
-from wingmanmatch_server.ratelimit.token_bucket import Reply, RequestId, TokenBuckets
+from wingmanmatch_server.ratelimit.token_bucket import RequestId, TokenBuckets
 
 log = structlog.get_logger(__name__)
 
@@ -124,12 +125,20 @@ class Limiter:
         if not all_or_nothing and not peek and request is None:
             return _decision(asks, await self._charge_each(asks), degraded=False)
         reply = await self._buckets.ask(asks, all_or_nothing=all_or_nothing, peek=peek, request=request)
-        return self._decided(asks, self._noted(reply))
+        return self._decided(asks, reply.answers)
 
     async def refund(self, asks: Sequence[Ask], request: RequestId | None = None) -> Decision:
-        """Put the cost of each ask back. Raises errors.Unavailable, and errors.InvalidArgument for a reused request."""
+        """Put the cost of each ask back. Raises errors.Unavailable, and errors.InvalidArgument for a reused request.
+
+        It is RECORD_VERSION_UNKNOWN where one of the buckets, or the request, is of a format that this version of the
+        server does not know: no other bucket can stand in for it, and none is filled; on a cluster, none of its slot.
+        """
         back = [ask._replace(cost=-ask.cost) for ask in asks]
-        decision = await self._decide_partly(Asks.of(back), all_or_nothing=False, peek=False, request=request)
+        try:
+            decision = await self._decide_partly(Asks.of(back), all_or_nothing=True, peek=False, request=request)
+        except ScriptFailed as error:
+            self._metrics.failed()
+            raise unknown_version("rate limit") from error
         for ask in asks:
             self._denials.forget(ask.key)
         return decision._replace(asks=Asks.of(asks))
@@ -155,7 +164,9 @@ class Limiter:
         self, asks: Asks, *, all_or_nothing: bool, peek: bool, request: RequestId | None
     ) -> Decision:
         """Decide where some limits need no bucket: they let everything pass, or nothing."""
-        blocked = any(not (limit.counted or limit.unlimited or limit.shadow) for limit, _, _ in asks.runs)
+        blocked = any(
+            cost > 0 and not (limit.counted or limit.unlimited or limit.shadow) for limit, cost, _ in asks.runs
+        )
         counted = [ask for ask in asks if ask.limit.counted]
         known: Iterable[Answer] = ()
         if counted:
@@ -163,7 +174,7 @@ class Limiter:
             reply = await self._buckets.ask(
                 counted, all_or_nothing=all_or_nothing, peek=peek or refused, request=request
             )
-            known = self._noted(reply)
+            known = reply.answers
         each = iter(known)
         answers = Answers.of(next(each) if ask.limit.counted else _without_a_bucket(ask) for ask in asks)
         return self._decided(asks, answers)
@@ -174,10 +185,8 @@ class Limiter:
         if answer is not None:
             return answer
         epoch = self._denials.epoch
-        answer, as_of, malformed = await self._buckets.ask_one(ask)
+        answer, as_of = await self._buckets.ask_one(ask)
         self._metrics.decided_one(ask, answer)
-        if malformed:
-            self._metrics.malformed(malformed)
         if not answer.allowed:
             self._denials.note(ask, answer, as_of, epoch)
         return answer
@@ -218,7 +227,7 @@ class Limiter:
     async def _charge_in_redis(self, asks: Asks) -> Answers:
         epoch = self._denials.epoch
         reply = await self._buckets.ask(asks)
-        answers = self._noted(reply)
+        answers = reply.answers
         self._metrics.decided(asks, answers)
         if not answers.all_pass:
             for ask, answer in zip(asks, answers, strict=True):
@@ -239,11 +248,6 @@ class Limiter:
     def _decided(self, asks: Asks, answers: Answers) -> Decision:
         self._metrics.decided(asks, answers)
         return _decision(asks, answers, degraded=False)
-
-    def _noted(self, reply: Reply) -> Answers:
-        if reply.malformed:
-            self._metrics.malformed(reply.malformed)
-        return reply.answers
 
     def _refusal(self, ask: Ask, answer: Answer, subject: str) -> errors.RateLimited:
         wait = answer.retry / MICROSECONDS

@@ -30,8 +30,9 @@ class RateLimitMetrics:
         self._batches = Histogram(
             "ratelimit_batch_calls", "Calls per round trip to Redis.", registry=registry, buckets=BATCHES
         )
-        self._malformed = Counter("ratelimit_malformed_buckets", "Keys that held no bucket.", registry=registry)
-        self._failed = Counter("ratelimit_failed_scripts", "Calls that failed inside Redis.", registry=registry)
+        self._failed = Counter(
+            "ratelimit_failed_scripts", "Calls that met a key that holds no bucket.", registry=registry
+        )
         self._policies = Info("ratelimit_policies", "The policies in force.", registry=registry)
         self._file_usable = Gauge(
             "ratelimit_policy_file_usable", "Whether the newest file is in force.", registry=registry
@@ -42,10 +43,6 @@ class RateLimitMetrics:
     def batch(self, calls: int) -> None:
         """Note a round trip."""
         self._batches.observe(calls)
-
-    def malformed(self, count: int) -> None:
-        """Note keys that held something else than a bucket."""
-        self._malformed.inc(count)
 
     def failed(self) -> None:
         """Note a script that failed."""

@@ -15,10 +15,11 @@ from wingmanmatch_server.resilience.breaker import Breaker
 SCRIPT = Script(Path(__file__).with_name("token_bucket.lua").read_text())
 RESET = Script("for _, key in ipairs(KEYS) do redis.call('DEL', key) redis.call('PUBLISH', 'rl:forget', key) end")
 FORGET_CHANNEL = "rl:forget"  # what the scripts publish to
-REUSED, BROKEN = 1, -2  # in the script's reply
+REUSED, UNKNOWN, BROKEN = 1, 2, -2  # in the script's reply
 HEAD = 3  # arguments before those of the buckets
 PLAIN = ("each", "spend", "")
-NO_BUCKET = "a key holds something else than a bucket"
+NO_BUCKET = "a key holds no bucket of a format that this version of the server knows"
+NO_ANSWER = "a request is remembered in a format that this version of the server does not know"
 
 
 class RequestId(NamedTuple):
@@ -33,7 +34,6 @@ class Reply(NamedTuple):
 
     answers: Answers
     as_of: float
-    malformed: int
 
 
 class TokenBuckets:
@@ -68,23 +68,24 @@ class TokenBuckets:
 
         Raises errors.Unavailable if Redis did not answer in time: then it may have charged or not.
         Raises errors.InvalidArgument, REQUEST_ID_REUSED, for a request that was another within the last ten seconds.
-        Raises drivers.redis.ScriptFailed where a key holds something else.
+        Raises drivers.redis.ScriptFailed where a key holds something else, such as a bucket of a newer format, which
+        is left as it is.
         """
         mode = ("all" if all_or_nothing else "each", "peek" if peek else "spend")
         return await self._ask(Asks.of(asks), mode, request, f"rl:req:{request.name}" if request else "")
 
-    async def ask_one(self, ask: Ask) -> tuple[Answer, float, int]:
+    async def ask_one(self, ask: Ask) -> tuple[Answer, float]:
         """Ask one bucket and charge it if it allows: `ask` for the case that most calls are, at half its cost.
 
         Return what a Reply has.
         """
         key, limit, cost = ask
         argument = limit.single if cost == 1 else f"{limit.argument}{cost}:1"
-        as_of, (_, malformed, debts, waits) = await self._calls.submit(ScriptCall((key,), (*PLAIN, argument)))
+        as_of, (_, debts, waits) = await self._calls.submit(ScriptCall((key,), (*PLAIN, argument)))
         debt, wait = debts[0], waits[0] if waits else 0
         if wait == BROKEN:
             raise ScriptFailed(NO_BUCKET)
-        return Answer(int(wait == 0), (limit.full - debt) // limit.interval, wait, debt), as_of, malformed
+        return Answer(int(wait == 0), (limit.full - debt) // limit.interval, wait, debt), as_of
 
     async def reset(self, keys: Sequence[str]) -> None:
         """Fill the buckets of `keys`, which are one subject's. Raises errors.Unavailable."""
@@ -95,13 +96,15 @@ class TokenBuckets:
     async def _ask(self, asks: Asks, mode: tuple[str, str], request: RequestId | None, memory: str = "") -> Reply:
         keys, fingerprint = (asks.keys, "") if request is None else ([*asks.keys, memory], request.fingerprint)
         runs = [f"{limit.argument}{cost}:{count}" for limit, cost, count in asks.runs]
-        as_of, (status, malformed, *columns) = await self._calls.submit(ScriptCall(keys, (*mode, fingerprint, *runs)))
+        as_of, (status, *columns) = await self._calls.submit(ScriptCall(keys, (*mode, fingerprint, *runs)))
         if status == REUSED:
             raise reused()
+        if status == UNKNOWN:
+            raise ScriptFailed(NO_ANSWER)
         debts, waits = columns
         if BROKEN in waits:
             raise ScriptFailed(NO_BUCKET)
-        return Reply(Answers.of_debts(asks.runs, debts, waits), as_of, malformed)
+        return Reply(Answers.of_debts(asks.runs, debts, waits), as_of)
 
     async def _send(self, calls: list[ScriptCall]) -> Sequence[tuple[float, Any] | Exception]:
         with self._breaker.guard():
@@ -141,17 +144,17 @@ def _merged(calls: Sequence[ScriptCall]) -> ScriptCall:
 
 
 def _parts(reply: Any, calls: Sequence[ScriptCall]) -> Iterator[Any]:
-    """Yield each call's part of the reply to them all; what was malformed is told to the first."""
+    """Yield each call's part of the reply to them all."""
     if len(calls) == 1 or isinstance(reply, Exception):
         yield from [reply] * len(calls)
         return
-    status, malformed, debts, waits = reply
+    status, debts, waits = reply
     start = 0
     for call in calls:
         end = start + len(call.keys)
         part = waits[start:end]
-        yield status, malformed, debts[start:end], part if any(part) else []
-        malformed, start = 0, end
+        yield status, debts[start:end], part if any(part) else []
+        start = end
 
 
 def _weight(call: ScriptCall) -> int:

@@ -16,8 +16,8 @@ local id = string.format('%08x-%04x-7%03x-%s', math.floor(now / 65536), now % 65
 local max_expire_time = now + max_age
 local expire_time = math.min(now + ttl, max_expire_time)
 
-redis.call('HSET', session, 'id', id, 'user_id', user_id, 'version', 1, 'create_time', now, 'update_time', now,
-  'expire_time', expire_time, 'max_expire_time', max_expire_time, 'ttl', ttl, 'data', data)
+redis.call('HSET', session, 'v', SESSION_VERSION, 'id', id, 'user_id', user_id, 'version', 1, 'create_time', now,
+  'update_time', now, 'expire_time', expire_time, 'max_expire_time', max_expire_time, 'ttl', ttl, 'data', data)
 sweep(index)
 expire_at(session, index, id .. ':' .. string.sub(session, #prefix + #'token:' + 1), expire_time)
 return remember(request, fingerprint, {'OK', sealed, id, user_id, 1, now, now, expire_time, max_expire_time})

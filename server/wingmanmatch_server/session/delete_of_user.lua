@@ -1,4 +1,4 @@
--- Ends every session of a person.
+-- Ends every session of a person, whatever its format version.
 -- KEYS   the person's index
 -- Reply  OK and how many lived
 

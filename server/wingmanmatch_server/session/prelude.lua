@@ -1,10 +1,15 @@
--- Stands before each script. Times are milliseconds since 1970 of the server's clock, which all replicas share.
+-- Stands before each script, behind a line that sets the format versions. Times are milliseconds since 1970 of the
+-- server's clock, which all replicas share.
 -- A session's user and index are named in the session itself; their keys have the hash tag of KEYS[1], hence its slot.
--- Every reply begins with OK, SESSION_NOT_FOUND, SESSION_VERSION_MISMATCH or REQUEST_ID_REUSED.
+-- Every reply begins with OK, SESSION_NOT_FOUND, SESSION_VERSION_MISMATCH, REQUEST_ID_REUSED or
+-- RECORD_VERSION_UNKNOWN, behind which stands the kind of record.
 
-local FIELDS = {'id', 'user_id', 'version', 'create_time', 'update_time', 'expire_time', 'max_expire_time', 'data'}
+local FIELDS = {'id', 'user_id', 'version', 'create_time', 'update_time', 'expire_time', 'max_expire_time', 'data',
+  'v'}
 local ID_LENGTH = 36
 local REMEMBERED = 86400000
+local REQUEST_PREFIX = REQUEST_VERSION .. ':'
+local NOT_FOUND = {'SESSION_NOT_FOUND'}
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -12,12 +17,16 @@ local prefix = string.match(KEYS[1], '^session:{%x+}:')
 
 local function session_of(member) return prefix .. 'token:' .. string.sub(member, ID_LENGTH + 2) end
 
--- Returns the session's fields, or nil. A session without a user is one that another program's key stands for.
+-- Returns the session's fields but for its format version; or nil and the reply that says why there are none.
 local function read(session)
   local fields = redis.call('HMGET', session, unpack(FIELDS))
-  if fields[2] then return fields end
+  local version = table.remove(fields)
+  if version == SESSION_VERSION then return fields end
+  if version or fields[2] then return nil, {'RECORD_VERSION_UNKNOWN', 'session'} end
+  return nil, NOT_FOUND
 end
 
+-- `fields` begin with the session's id and user.
 local function index_of(session, fields)
   local hash = string.sub(session, #prefix + #'token:' + 1)
   return prefix .. 'user:' .. fields[2], fields[1] .. ':' .. hash
@@ -36,14 +45,16 @@ local function sweep(index) redis.call('ZREMRANGEBYSCORE', index, '-inf', '(' ..
 local function recall(request, fingerprint)
   local packed = request and redis.call('GET', request)
   if not packed then return nil end
-  local first = cmsgpack.unpack(packed)
+  if string.sub(packed, 1, #REQUEST_PREFIX) ~= REQUEST_PREFIX then return {'RECORD_VERSION_UNKNOWN', 'request'} end
+  local first = cmsgpack.unpack(string.sub(packed, #REQUEST_PREFIX + 1))
   if first.fingerprint ~= fingerprint then return {'REQUEST_ID_REUSED'} end
   return first.answer
 end
 
 local function remember(request, fingerprint, answer)
   if request then
-    redis.call('SET', request, cmsgpack.pack({fingerprint = fingerprint, answer = answer}), 'PX', REMEMBERED)
+    local packed = cmsgpack.pack({fingerprint = fingerprint, answer = answer})
+    redis.call('SET', request, REQUEST_PREFIX .. packed, 'PX', REMEMBERED)
   end
   return answer
 end

@@ -14,12 +14,16 @@ from typing import Any
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall, away
+from wingmanmatch_server.drivers.redis_records import unknown_version
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.resilience.retry import Retry
 from wingmanmatch_server.session.keys import creation_key, digest, session_key, update_key, user_key
 from wingmanmatch_server.session.token import SALT_BYTES, SECRET_BYTES, make_token, seal, unseal
 
-FIELDS = ("id", "user_id", "version", "create_time", "update_time", "expire_time", "max_expire_time", "data")
+# The format versions; docs/redis-records.md says when to raise one.
+SESSION_VERSION = "1"
+REQUEST_VERSION = "1"
+FIELDS = ("v", "id", "user_id", "version", "create_time", "update_time", "expire_time", "max_expire_time", "data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,9 @@ class SessionStore:
     errors.Unauthenticated SESSION_NOT_FOUND. A `request_id` is a UUID or None: a mutation repeated with it within 24
     hours returns the first answer again and changes nothing, and raises errors.InvalidArgument REQUEST_ID_REUSED if it
     came with another request.
+
+    A session or a remembered request of an unknown format version is left as it is: every method but the deletions,
+    which end sessions of any version, raises errors.Unavailable RECORD_VERSION_UNKNOWN where it meets one.
 
     Every method raises errors.Unavailable if Redis does not answer or the breaker is open. A mutation may then have
     happened or not. Only what changes nothing, or comes with a `request_id`, is sent a second time.
@@ -94,10 +101,12 @@ class SessionStore:
 
     async def get(self, token: str) -> Session:
         """Return the session of a token."""
-        fields = await self._retry.call(partial(self._read, session_key(token)), repeatable=True)
-        if fields[0] is None:
+        version, *fields = await self._retry.call(partial(self._read, session_key(token)), repeatable=True)
+        if version == _KNOWN_VERSION:
+            return _session(fields)
+        if version is None and fields[1] is None:
             raise not_found()
-        return _session(fields)
+        raise unknown_version("session")
 
     async def update(
         self, token: str, data: bytes, *, expected_version: int | None = None, request_id: str | None = None
@@ -139,21 +148,18 @@ class SessionStore:
             return await self._redis.hmget(key, FIELDS)
 
     async def _run_once(self, script: Script, keys: Sequence[str], *arguments: Any) -> list[Any]:
-        return await self._retry.call(partial(self._run, script, keys, *arguments), repeatable=False)
+        return _answer(await self._retry.call(partial(self._run, script, keys, *arguments), repeatable=False))
 
     async def _run_repeatedly(self, script: Script, keys: Sequence[str], *arguments: Any) -> list[Any]:
         """Run a script that twice has the effect of once."""
-        return await self._retry.call(partial(self._run, script, keys, *arguments), repeatable=True)
+        return _answer(await self._retry.call(partial(self._run, script, keys, *arguments), repeatable=True))
 
     async def _run(self, script: Script, keys: Sequence[str], *arguments: Any) -> list[Any]:
         async with self._turn():
             (reply,) = await self._redis.run(script, [ScriptCall(keys, arguments)])
         if isinstance(reply, Exception):
             raise reply
-        outcome, *answer = reply
-        if outcome != b"OK":
-            raise _REFUSALS[outcome](*answer)
-        return list(answer)
+        return list(reply)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -185,11 +191,25 @@ def _request_id_reused() -> errors.InvalidArgument:
     return errors.InvalidArgument([violation], "REQUEST_ID_REUSED", message)
 
 
+def _record_version_unknown(record: bytes) -> errors.Unavailable:
+    return unknown_version(record.decode())
+
+
+_KNOWN_VERSION = SESSION_VERSION.encode()
 _REFUSALS: dict[bytes, Callable[..., errors.DomainError]] = {
     b"SESSION_NOT_FOUND": not_found,
     b"SESSION_VERSION_MISMATCH": _version_mismatch,
     b"REQUEST_ID_REUSED": _request_id_reused,
+    b"RECORD_VERSION_UNKNOWN": _record_version_unknown,
 }
+
+
+def _answer(reply: list[Any]) -> list[Any]:
+    """Return what stands behind OK in a script's reply. Raises what another reply means."""
+    outcome, *answer = reply
+    if outcome != b"OK":
+        raise _REFUSALS[outcome](*answer)
+    return answer
 
 
 def _session(fields: Sequence[Any]) -> Session:
@@ -213,4 +233,6 @@ def _milliseconds(duration: timedelta) -> int:
 
 def _script(name: str) -> Script:
     folder = resources.files(__package__)
-    return Script("".join((folder / f"{part}.lua").read_text() for part in ("prelude", name)))
+    parts = ((folder / f"{part}.lua").read_text() for part in ("prelude", name))
+    versions = f"local SESSION_VERSION, REQUEST_VERSION = '{SESSION_VERSION}', '{REQUEST_VERSION}'\n"
+    return Script("".join((versions, *parts)))

@@ -5,8 +5,8 @@
 
 local session, ttl = KEYS[1], ARGV[1]
 
-local fields = read(session)
-if not fields then return {'SESSION_NOT_FOUND'} end
+local fields, refusal = read(session)
+if not fields then return refusal end
 local expire_time
 if ttl == '' then
   expire_time = math.max(tonumber(fields[6]), now + redis.call('HGET', session, 'ttl'))

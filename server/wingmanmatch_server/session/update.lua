@@ -6,8 +6,8 @@
 local session, request = KEYS[1], KEYS[2]
 local data, expected_version, fingerprint = unpack(ARGV)
 
-local fields = read(session)
-if not fields then return {'SESSION_NOT_FOUND'} end
+local fields, refusal = read(session)
+if not fields then return refusal end
 local first = recall(request, fingerprint)
 if first then return first end
 

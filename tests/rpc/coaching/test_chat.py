@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2
 from support.claude_server import BreaksOff, ClaudeServer, Refuses, Says
 from support.coaching import ask, conversation_of, tokens_left
 from support.conversations import converse, create_store
+from support.redis_raw import raw_value
 from support.requests import TIMEOUT
 from support.stubs import Stubs
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
@@ -327,3 +328,35 @@ async def test_two_messages_at_once_are_both_kept(client: Stubs) -> None:
     kept = await conversation_of(client, person, first.conversation_id)
     asked = [each.text for each in kept.messages if each.role == coaching_pb2.CONVERSATION_ROLE_PERSON]
     assert sorted(asked) == ["Hello", "Message 0", "Message 1", "Message 2", "Message 3"]
+
+
+async def test_conversation_of_a_newer_version(client: Stubs, claude: ClaudeServer, redis: RedisServer) -> None:
+    """It can be neither continued nor read here, costs nothing, stays as it is, and can be deleted."""
+    person = new_id()
+    conversation_id = (await ask(client, person, "Hello")).conversation_id
+    key = f"coach:{{{person}}}:conversation:{conversation_id}"
+    await redis.client.hset(key, "v", "2")
+    before, left = await raw_value(redis, key), await tokens_left(client, person)
+    claude.script()
+    told = await ask(client, person, "And then?", conversation_id)
+    assert (told.failure.code, reason_of(told.error)) == (grpc.StatusCode.UNAVAILABLE, "RECORD_VERSION_UNKNOWN")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await conversation_of(client, person, conversation_id)
+    assert reason_of(raised.value) == "RECORD_VERSION_UNKNOWN"
+    assert (claude.requests, await tokens_left(client, person)) == ([], pytest.approx(left, abs=5))
+    assert before.is_still(await raw_value(redis, key))
+    request = coaching_service_pb2.DeleteConversationRequest(user_id=person, conversation_id=conversation_id)
+    await client.coaching.DeleteConversation(request, timeout=TIMEOUT)
+    assert not await is_there(client, person, conversation_id)
+
+
+async def test_help_is_given_beside_a_conversation_of_a_newer_version(client: Stubs, redis: RedisServer) -> None:
+    """Who needs other help than a coach's gets it, though the exchange cannot be remembered."""
+    person = new_id()
+    conversation_id = (await ask(client, person, "Hello")).conversation_id
+    key = f"coach:{{{person}}}:conversation:{conversation_id}"
+    await redis.client.hset(key, "v", "2")
+    before = await raw_value(redis, key)
+    told = await ask(client, person, "I want to kill myself", conversation_id)
+    assert "findahelpline.com" in told.text
+    assert before.is_still(await raw_value(redis, key))

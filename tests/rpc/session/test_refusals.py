@@ -8,12 +8,16 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
+from google.rpc import error_details_pb2
 
 from support.edge import failure_of
+from support.redis_raw import changed_keys, raw_contents
 from support.requests import TIMEOUT
 from support.stubs import Stubs
 from wingmanmatch.session.v1 import session_service_pb2 as pb
 from wingmanmatch_client import reason_of
+from wingmanmatch_server.drivers.redis import RedisServer
+from wingmanmatch_server.session.keys import session_key
 
 SOMEBODY = str(uuid.UUID(int=1))
 DAY = timedelta(days=1)
@@ -175,3 +179,21 @@ async def test_request_id_with_another_body(client: Stubs) -> None:
         failure = await failure_of(call)
         assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
         assert list(failure.violations) == ["request_id"]
+
+
+@pytest.mark.parametrize("method", [*requests_with(""), "ListSessions"])
+async def test_session_of_a_newer_version(client: Stubs, redis: RedisServer, method: str) -> None:
+    """Each method is UNAVAILABLE with a hint to try again at once, and the session stays byte for byte as it is."""
+    user_id = str(uuid.uuid4())
+    created = await client.session.CreateSession(pb.CreateSessionRequest(user_id=user_id), timeout=TIMEOUT)
+    await redis.client.hset(session_key(created.token), "v", "2")
+    before = await raw_contents(redis, "session:*")
+    request = (requests_with(created.token) | {"ListSessions": pb.ListSessionsRequest(user_id=user_id)})[method]
+    failure = await failure_of(getattr(client.session, method)(request, timeout=TIMEOUT))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "RECORD_VERSION_UNKNOWN")
+    assert failure.metadata == {"record": "session"}
+    assert failure.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 100
+    assert await changed_keys(redis, before, "session:*") == set()
+    await client.session.DeleteSession(pb.DeleteSessionRequest(token=created.token), timeout=TIMEOUT)
+    listed = await client.session.ListSessions(pb.ListSessionsRequest(user_id=user_id), timeout=TIMEOUT)
+    assert list(listed.sessions) == []

@@ -150,6 +150,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CIRCUIT_BREAKER_NOT_FOUND: _ErrorReason.ValueType  # 110
     """No circuit breaker has this name."""
+    ERROR_REASON_RECORD_VERSION_UNKNOWN: _ErrorReason.ValueType  # 112
+    """A record in Redis was written by a newer version of the server, in a format that this one does not know, and is
+    left as it is; `metadata.record` says which kind. `google.rpc.RetryInfo` says when to try again: another replica
+    may know it.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, in a form that programs can rely on.
@@ -286,4 +291,9 @@ names the conversation that holds it.
 """
 ERROR_REASON_CIRCUIT_BREAKER_NOT_FOUND: ErrorReason.ValueType  # 110
 """No circuit breaker has this name."""
+ERROR_REASON_RECORD_VERSION_UNKNOWN: ErrorReason.ValueType  # 112
+"""A record in Redis was written by a newer version of the server, in a format that this one does not know, and is
+left as it is; `metadata.record` says which kind. `google.rpc.RetryInfo` says when to try again: another replica
+may know it.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
