@@ -1,16 +1,29 @@
 """`wingmanmatch migrate`: what it says and which exit code a pipeline gets."""
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from support.databases import execute
+from support.envoy import free_ports
 from support.installations import empty_database
-from support.served import command, refusal
+from support.served import command, refusal, served
+from wingmanmatch.challenge.v1 import challenge_service_pb2_grpc
+from wingmanmatch.challenge.v1.challenge_service_pb2 import ListChallengesRequest
+from wingmanmatch.matching.v1 import matching_service_pb2_grpc
+from wingmanmatch.matching.v1.matching_service_pb2 import GetProfileRequest
 from wingmanmatch_server.drivers.migration_files import read_migrations
 
 FILES = [migration.file for migration in read_migrations()]
+NEWEST = FILES[-1][:14]
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @pytest.fixture
@@ -55,7 +68,7 @@ async def test_drift_is_refused_by_all_commands(dsn: str) -> None:
     """After somebody changed what was applied, `migrate`, `migrate --status` and `serve` say which file it is."""
     run(DATABASE_URL=dsn)
     await execute(
-        dsn, "update supabase_migrations.schema_migrations set statements = '{select 1}' where name ~ 'found'"
+        dsn, "update supabase_migrations.schema_migrations set statements = '{select 1}' where name = 'baseline'"
     )
     sentence = f"{FILES[0]} is not what was applied to this database"
     assert sentence in refusal("migrate", DATABASE_URL=dsn)
@@ -64,14 +77,97 @@ async def test_drift_is_refused_by_all_commands(dsn: str) -> None:
     assert sentence in said[-1]
 
 
-async def test_server_refuses_a_database_ahead_of_it(dsn: str, tmp_path: Path) -> None:
-    """A server that is older than the schema does not start on it, and says so in one sentence."""
+PORTS = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0"}
+
+
+async def apply_later_migration(dsn: str, oldest_server: str) -> None:
+    """Record a migration of a later version, as either tool would have."""
+    await execute(
+        dsn,
+        "insert into supabase_migrations.schema_migrations (version, name, statements) values"
+        f" ('20990101000000', 'x', array['-- oldest-server: {oldest_server}\nselect 1'])",
+    )
+
+
+async def test_server_starts_on_a_newer_schema_that_allows_it(dsn: str, tmp_path: Path) -> None:
+    """A version may go on, and be started again, after a later one has migrated: rolling back is starting it."""
     run(DATABASE_URL=dsn)
-    await execute(dsn, "insert into supabase_migrations.schema_migrations (version) values ('20990101000000')")
+    await apply_later_migration(dsn, NEWEST)
+    with served(tmp_path, DATABASE_URL=dsn):
+        pass
+    code, said = run("--status", DATABASE_URL=dsn)
+    assert (code, said[-1]) == (0, "The database is newer than this version, which works on it.")
+
+
+async def test_server_refuses_a_newer_schema_that_excludes_it(dsn: str, tmp_path: Path) -> None:
+    """A server that a later migration excludes does not start, and says so in one sentence."""
+    run(DATABASE_URL=dsn)
+    await apply_later_migration(dsn, "20990101000000")
     for name in ("serve", "migrate"):
-        assert "does not know its migration 20990101000000" in refusal(
-            name, DATABASE_URL=dsn, DATA_DIR=str(tmp_path), GRPC_LISTEN="127.0.0.1:0", HTTP_LISTEN="127.0.0.1:0"
-        )
+        said = refusal(name, DATABASE_URL=dsn, DATA_DIR=str(tmp_path), **PORTS)
+        assert "The database is too new for this version: migration 20990101000000 needs" in said
+
+
+async def test_server_that_may_not_migrate_refuses_an_older_schema(dsn: str, tmp_path: Path) -> None:
+    """With MIGRATE_ON_START=false nothing is applied at start, and the sentence names what is missing."""
+    said = refusal("serve", DATABASE_URL=dsn, DATA_DIR=str(tmp_path), MIGRATE_ON_START="false", **PORTS)
+    assert f"lacks migration {FILES[0][:14]}" in said
+    assert run("--status", DATABASE_URL=dsn)[1][0] == f"missing  {FILES[0]}"
+
+
+async def test_job_migrates_as_the_owner_and_servers_run_as_a_lesser_role(
+    dsn: str, admin_dsn: str, tmp_path: Path
+) -> None:
+    """The owner's address is the job's alone: a role that may act as the service role is enough to serve."""
+    role = f"server_{dsn.partition('?')[0].rpartition('_')[2]}"
+    assert run(DATABASE_URL=dsn)[0] == 0
+    await execute(admin_dsn, f"create role {role} login in role anon, service_role")
+    try:
+        with served(tmp_path, DATABASE_URL=dsn.replace("postgres@", f"{role}@", 1)) as server:
+            async with grpc.aio.insecure_channel(server.grpc) as channel:
+                stub = challenge_service_pb2_grpc.ChallengeServiceStub(channel)
+                assert (await stub.ListChallenges(ListChallengesRequest())).challenges
+    finally:
+        await execute(admin_dsn, f"drop role {role}")
+
+
+async def test_health_is_answered_while_migrations_wait(dsn: str, tmp_path: Path) -> None:
+    """A server that waits for a lock is alive and not ready, refuses calls for now, and serves once it is through."""
+    run(DATABASE_URL=dsn)
+    await execute(dsn, "delete from public.approach_challenges")
+    await execute(dsn, f"delete from supabase_migrations.schema_migrations where version = '{NEWEST}'")
+    (port,) = free_ports(1)
+    holder = await asyncpg.connect(dsn)
+    await holder.execute("begin; lock table public.approach_challenges")
+    environment = {"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path)} | PORTS | {"GRPC_LISTEN": f"127.0.0.1:{port}"}
+    log = tmp_path / "log"
+    with log.open("w") as output, command("serve", log=output, **environment) as process:
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                health = health_pb2_grpc.HealthStub(channel)
+                assert await status(health, "liveness") == SERVING
+                assert await status(health, "readiness") == NOT_SERVING
+                with pytest.raises(grpc.aio.AioRpcError, match="waits for its database's migrations"):
+                    await matching_service_pb2_grpc.MatchingServiceStub(channel).GetProfile(GetProfileRequest())
+                async with asyncio.timeout(60):
+                    while "migration_waiting_for_lock" not in log.read_text():
+                        await asyncio.sleep(0.1)
+                await holder.execute("rollback")
+                async with asyncio.timeout(60):
+                    while await status(health, "readiness") != SERVING:
+                        await asyncio.sleep(0.1)
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.communicate(timeout=60)
+    await holder.close()
+    assert log.read_text().count("migration_waiting_for_lock") == 1
+
+
+async def status(health: health_pb2_grpc.HealthStub, service: str) -> int:
+    """Return the health of one name, as soon as something answers."""
+    request = health_pb2.HealthCheckRequest(service=service)
+    answer = await health.Check(request, wait_for_ready=True, timeout=60)
+    return int(answer.status)
 
 
 def test_unreachable_database_is_a_sentence_without_the_password() -> None:
