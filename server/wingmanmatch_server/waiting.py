@@ -8,7 +8,8 @@ import grpc
 
 from wingmanmatch_server.serving import AddressInUse, credentials_of
 from wingmanmatch_server.settings import Settings
-from wingmanmatch_server.system.health import PROCESS_NAMES, Health
+from wingmanmatch_server.system.health import PROCESS_NAMES, SERVICE, Health
+from wingmanmatch_server.system.reflection import reflection_handlers
 
 ALIVE = "liveness"
 
@@ -21,7 +22,8 @@ async def answering_probes(settings: Settings) -> AsyncIterator[None]:
     CertificateError.
     """
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((_health().handler(), _NotYet()))
+    reflection = reflection_handlers([SERVICE]) if settings.enable_reflection else []
+    server.add_generic_rpc_handlers((_health().handler(), *reflection, _NotYet()))
     for address in _addresses(settings):
         _bind(server, address, credentials_of(settings))
     await server.start()

@@ -140,7 +140,7 @@ async def test_health_is_answered_while_migrations_wait(dsn: str, tmp_path: Path
     holder = await asyncpg.connect(dsn)
     await holder.execute("begin; lock table public.approach_challenges")
     environment = {"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path)} | PORTS | {"GRPC_LISTEN": f"127.0.0.1:{port}"}
-    log = tmp_path / "log"
+    log = tmp_path / "said"
     with log.open("w") as output, command("serve", log=output, **environment) as process:
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
