@@ -28,6 +28,7 @@ lint: .venv/.dev ## Check style, types, who imports whom, the protos, and that v
 	PYTHONPATH=generated:server:clients/python $(BIN)/lint-imports
 	$(BIN)/python protos/lint.py
 	$(BIN)/python protos/versions.py
+	$(BIN)/python supabase/tools/lint.py
 
 fmt: .venv/.dev ## Rewrite the code in its proper form
 	$(BIN)/ruff check --fix
@@ -41,7 +42,10 @@ gen: .venv/.dev ## Generate generated/, the clients and docs/api/ from protos/, 
 	$(BIN)/python protos/generate_api.py
 	$(BIN)/python docs/generate_configuration.py
 
-# REASON and VERSION reach the shell by the environment, so that no character of theirs is read as a command.
+migration: .venv/.dev ## Write the migration from supabase/migrations/ to supabase/schemas/: NAME=verb_noun
+	@$(BIN)/python supabase/tools/new_migration.py "$$NAME"
+
+# REASON, NAME and VERSION reach the shell by the environment, so that no character of theirs is read as a command.
 baseline: .venv/.dev ## Record a breaking change of protos before 0.1.0: REASON="what broke, and what replaces it"
 	@$(BIN)/python protos/baseline.py --reason="$$REASON"
 

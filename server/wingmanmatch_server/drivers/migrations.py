@@ -45,6 +45,9 @@ from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n
 where not i.indisvalid and n.nspname in ('public', 'internal')
 """
 
+# What Supabase itself provides before the first migration.
+BASELINE_OF_SUPABASE = files(__package__).joinpath("supabase_baseline.sql")
+
 # Called once for a migration that has to wait for a lock.
 OnWait = Callable[[Migration], None]
 
@@ -129,7 +132,7 @@ async def _prepare(connection: asyncpg.Connection, *, baseline: bool) -> None:
 
 async def _prepare_as_owner(connection: asyncpg.Connection, *, baseline: bool) -> None:
     if baseline and not await connection.fetchval(IS_SUPABASE):
-        await connection.execute(files(__package__).joinpath("supabase_baseline.sql").read_text("utf-8"))
+        await connection.execute(BASELINE_OF_SUPABASE.read_text("utf-8"))
     await connection.execute(CREATE_HISTORY)
 
 
