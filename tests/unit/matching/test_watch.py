@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.matching.watch import Stream
+from wingmanmatch_server.matching.stream import Stream
 
 SIZE = 4
 
