@@ -25,18 +25,25 @@ class RedisCopies:
         self._ttl = ttl
         self._patience = patience
         self._format = TypeAdapter(tuple[Challenge, ...])
+        self._last: tuple[bytes, Sequence[Challenge]] = (b"", ())
 
     async def get(self, version: str) -> Sequence[Challenge] | None:
         """Return the catalogue of that version; None if there is no copy that can be read, or no Redis."""
         kept = await self._ask(self._redis.client.get, _key(version))
         try:
-            return self._format.validate_json(kept) if kept else None
+            return self._parsed(kept) if kept else None
         except ValidationError:
             return None
 
     async def put(self, version: str, challenges: Sequence[Challenge]) -> None:
         """Keep a copy, if Redis is there."""
         await self._ask(self._redis.client.set, _key(version), self._format.dump_json(tuple(challenges)), px=self._ttl)
+
+    def _parsed(self, kept: bytes) -> Sequence[Challenge]:
+        # Most reads find what the one before found.
+        if kept != self._last[0]:
+            self._last = (kept, self._format.validate_json(kept))
+        return self._last[1]
 
     async def _ask(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
         """Return the reply, or None if none came."""

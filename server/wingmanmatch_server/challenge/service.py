@@ -11,10 +11,13 @@ from wingmanmatch_server.challenge.store import ChallengeStore
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.paging import invalid_page_token, last_id_of, page_token
 from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLink, ShareLinks
-from wingmanmatch_server.wire import timestamp
+from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
+DIFFICULTY, STATE = "CHALLENGE_DIFFICULTY_", "USER_CHALLENGE_STATE_"
+DIFFICULTIES = short_names(challenge_pb2.ChallengeDifficulty.items(), DIFFICULTY)
+STATES = short_names(challenge_pb2.UserChallengeState.items(), STATE)
 
 
 class ChallengeService:
@@ -139,11 +142,11 @@ def _page_size(asked: int) -> int:
 
 
 def _difficulty(value: challenge_pb2.ChallengeDifficulty.ValueType) -> str | None:
-    return challenge_pb2.ChallengeDifficulty.Name(value).removeprefix("CHALLENGE_DIFFICULTY_") if value else None
+    return challenge_pb2.ChallengeDifficulty.Name(value).removeprefix(DIFFICULTY) if value else None
 
 
 def _state(value: challenge_pb2.UserChallengeState.ValueType) -> str:
-    return challenge_pb2.UserChallengeState.Name(value).removeprefix("USER_CHALLENGE_STATE_")
+    return challenge_pb2.UserChallengeState.Name(value).removeprefix(STATE)
 
 
 def _challenge(challenge: Challenge) -> challenge_pb2.Challenge:
@@ -151,7 +154,7 @@ def _challenge(challenge: Challenge) -> challenge_pb2.Challenge:
         id=challenge.id,
         title=challenge.title,
         description=challenge.description,
-        difficulty=challenge_pb2.ChallengeDifficulty.Value(f"CHALLENGE_DIFFICULTY_{challenge.difficulty}"),
+        difficulty=DIFFICULTIES[challenge.difficulty],
         points=challenge.points,
     )
 
@@ -161,7 +164,7 @@ def _user_challenge(attempt: UserChallenge) -> challenge_pb2.UserChallenge:
         id=attempt.id,
         user_id=attempt.user_id,
         challenge=_challenge(attempt.challenge),
-        state=_state_value(attempt.state),
+        state=STATES[attempt.state],
         notes=attempt.notes,
         earned_points=attempt.earned_points,
         create_time=timestamp(attempt.create_time),
@@ -172,9 +175,5 @@ def _user_challenge(attempt: UserChallenge) -> challenge_pb2.UserChallenge:
 
 def _shared_challenge(shown: SharedChallenge) -> challenge_pb2.SharedChallenge:
     return challenge_pb2.SharedChallenge(
-        first_name=shown.first_name, challenge=_challenge(shown.challenge), state=_state_value(shown.state)
+        first_name=shown.first_name, challenge=_challenge(shown.challenge), state=STATES[shown.state]
     )
-
-
-def _state_value(state: str) -> challenge_pb2.UserChallengeState.ValueType:
-    return challenge_pb2.UserChallengeState.Value(f"USER_CHALLENGE_STATE_{state}")

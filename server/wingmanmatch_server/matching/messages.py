@@ -5,9 +5,15 @@ from typing import Any
 from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch_server.matching.rows import Candidate, Match, MatchEvent, Profile, Reputation, SharedMatch
 from wingmanmatch_server.share_links import ShareLink
-from wingmanmatch_server.wire import timestamp
+from wingmanmatch_server.wire import short_names, timestamp
 
 _LEVEL, _ARCHETYPE, _PRIVACY = "EXPERIENCE_LEVEL_", "CONFIDENCE_ARCHETYPE_", "LOCATION_PRIVACY_"
+_LEVELS = short_names(matching_pb2.ExperienceLevel.items(), _LEVEL)
+_ARCHETYPES = short_names(matching_pb2.ConfidenceArchetype.items(), _ARCHETYPE)
+_PRIVACIES = short_names(matching_pb2.LocationPrivacy.items(), _PRIVACY)
+_STATES = short_names(matching_pb2.MatchState.items(), "MATCH_STATE_")
+_BADGES = short_names(matching_pb2.ReputationBadge.items(), "REPUTATION_BADGE_")
+_EVENT_KINDS = short_names(matching_pb2.MatchEventKind.items(), "MATCH_EVENT_KIND_")
 
 
 def profile_fields(profile: matching_pb2.Profile) -> dict[str, Any]:
@@ -48,10 +54,10 @@ def profile_message(profile: Profile) -> matching_pb2.Profile:
         last_name=profile.last_name,
         bio=profile.bio,
         photo_url=profile.photo_url,
-        experience_level=matching_pb2.ExperienceLevel.Value(_LEVEL + profile.experience_level),
-        confidence_archetype=matching_pb2.ConfidenceArchetype.Value(_ARCHETYPE + profile.confidence_archetype),
+        experience_level=_LEVELS[profile.experience_level],
+        confidence_archetype=_ARCHETYPES[profile.confidence_archetype],
         city=profile.city,
-        location_privacy=matching_pb2.LocationPrivacy.Value(_PRIVACY + profile.location_privacy),
+        location_privacy=_PRIVACIES[profile.location_privacy],
         max_travel_miles=profile.max_travel_miles,
         time_zone=profile.time_zone,
         locale=profile.locale,
@@ -68,8 +74,8 @@ def candidate_message(candidate: Candidate) -> matching_pb2.Candidate:
         first_name=candidate.first_name,
         bio=candidate.bio,
         photo_url=candidate.photo_url,
-        experience_level=matching_pb2.ExperienceLevel.Value(_LEVEL + candidate.experience_level),
-        confidence_archetype=matching_pb2.ConfidenceArchetype.Value(_ARCHETYPE + candidate.confidence_archetype),
+        experience_level=_LEVELS[candidate.experience_level],
+        confidence_archetype=_ARCHETYPES[candidate.confidence_archetype],
         distance_miles=candidate.distance_miles,
         reputation=candidate.reputation,
     )
@@ -81,7 +87,7 @@ def match_message(match: Match) -> matching_pb2.Match:
         id=match.id,
         requester_id=match.requester_id,
         invitee_id=match.invitee_id,
-        state=matching_pb2.MatchState.Value(f"MATCH_STATE_{match.state}"),
+        state=_STATES[match.state],
         venue_suggestion=match.venue_suggestion,
         message=match.message,
         create_time=timestamp(match.create_time),
@@ -95,7 +101,7 @@ def reputation_message(reputation: Reputation) -> matching_pb2.Reputation:
     return matching_pb2.Reputation(
         user_id=reputation.user_id,
         score=reputation.score,
-        badge=matching_pb2.ReputationBadge.Value(f"REPUTATION_BADGE_{reputation.badge}"),
+        badge=_BADGES[reputation.badge],
         completed_count=reputation.completed_count,
         no_show_count=reputation.no_show_count,
     )
@@ -119,7 +125,7 @@ def shared_match_message(shown: SharedMatch) -> matching_pb2.SharedMatch:
 def event_message(event: MatchEvent) -> matching_pb2.MatchEvent:
     """Return an event as the store has it."""
     return matching_pb2.MatchEvent(
-        kind=matching_pb2.MatchEventKind.Value(f"MATCH_EVENT_KIND_{event.kind}"),
+        kind=_EVENT_KINDS[event.kind],
         event_time=timestamp(event.event_time),
         match=match_message(event.match),
         meetup_id=event.meetup_id or "",

@@ -9,10 +9,12 @@ from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.meetup.rows import Meetup
 from wingmanmatch_server.meetup.store import MeetupStore
 from wingmanmatch_server.paging import last_id_of, page_token
-from wingmanmatch_server.wire import timestamp
+from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
+STATE = "MEETUP_STATE_"
+STATES = short_names(meetup_pb2.MeetupState.items(), STATE)
 
 
 class MeetupService:
@@ -47,7 +49,7 @@ class MeetupService:
         self, request: meetup_service_pb2.ListMeetupsRequest, _call: Call
     ) -> meetup_service_pb2.ListMeetupsResponse:
         """List a person's meet-ups."""
-        states = sorted(meetup_pb2.MeetupState.Name(state).removeprefix("MEETUP_STATE_") for state in request.states)
+        states = sorted(meetup_pb2.MeetupState.Name(state).removeprefix(STATE) for state in request.states)
         asked = (request.user_id, states, request.match_id)
         page = await self._store.list_meetups(
             request.user_id,
@@ -121,7 +123,7 @@ def _message(meetup: Meetup) -> meetup_pb2.Meetup:
         match_id=meetup.match_id,
         requester_id=meetup.requester_id,
         invitee_id=meetup.invitee_id,
-        state=meetup_pb2.MeetupState.Value(f"MEETUP_STATE_{meetup.state}"),
+        state=STATES[meetup.state],
         venue_name=meetup.venue_name,
         scheduled_time=timestamp(meetup.scheduled_time),
         requester_challenge_id=meetup.requester_challenge_id or "",

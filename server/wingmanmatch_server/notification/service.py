@@ -15,13 +15,16 @@ from wingmanmatch_server.notification.rows import Notification, Preferences, Sup
 from wingmanmatch_server.notification.store import NotificationStore
 from wingmanmatch_server.notification.webhook import Webhooks
 from wingmanmatch_server.paging import last_id_of, page_token
-from wingmanmatch_server.wire import timestamp
+from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
 POLICY = "email_send"
 SAMPLE_ID = "00000000-0000-4000-8000-000000000000"
 KIND, STATE = "NOTIFICATION_KIND_", "NOTIFICATION_STATE_"
+KINDS = short_names(notification_pb2.NotificationKind.items(), KIND)
+STATES = short_names(notification_pb2.NotificationState.items(), STATE)
+CAUSES = short_names(notification_pb2.SuppressionCause.items(), "SUPPRESSION_CAUSE_")
 
 
 class Limiter(Protocol):
@@ -196,8 +199,8 @@ def _iso(moment: Timestamp) -> str:
 def _notification(stored: Notification) -> notification_pb2.Notification:
     return notification_pb2.Notification(
         id=stored.id,
-        kind=notification_pb2.NotificationKind.Value(KIND + stored.kind),
-        state=notification_pb2.NotificationState.Value(STATE + stored.state),
+        kind=KINDS[stored.kind],
+        state=STATES[stored.state],
         user_id=stored.user_id or "",
         match_id=stored.match_id or "",
         send_time=timestamp(stored.send_time),
@@ -213,12 +216,7 @@ def _notification(stored: Notification) -> notification_pb2.Notification:
 def _preferences(stored: Preferences) -> notification_pb2.NotificationPreferences:
     return notification_pb2.NotificationPreferences(
         user_id=stored.user_id,
-        kinds=[
-            notification_pb2.KindPreference(
-                kind=notification_pb2.NotificationKind.Value(KIND + each.kind), enabled=each.enabled
-            )
-            for each in stored.kinds
-        ],
+        kinds=[notification_pb2.KindPreference(kind=KINDS[each.kind], enabled=each.enabled) for each in stored.kinds],
         suppression=_suppression(stored.suppression) if stored.suppression else None,
         update_time=timestamp(stored.update_time),
     )
@@ -226,7 +224,7 @@ def _preferences(stored: Preferences) -> notification_pb2.NotificationPreference
 
 def _suppression(stored: Suppression) -> notification_pb2.Suppression:
     return notification_pb2.Suppression(
-        cause=notification_pb2.SuppressionCause.Value(f"SUPPRESSION_CAUSE_{stored.cause}"),
+        cause=CAUSES[stored.cause],
         create_time=timestamp(stored.create_time),
     )
 

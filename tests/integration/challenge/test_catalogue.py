@@ -144,7 +144,7 @@ async def test_catalogue_is_the_anonymous_roles(challenges: Challenges) -> None:
     assert await challenges.catalogue()
     await challenges.sql.execute('drop policy "Everybody reads the catalogue" on approach_challenges')
     try:
-        assert await challenges.catalogue() == []
+        assert await challenges.catalogue() == ()
     finally:
         await challenges.sql.execute(
             """create policy "Everybody reads the catalogue" on approach_challenges

@@ -80,7 +80,7 @@ class Model:
             assert answer == "CHALLENGE_IN_PROGRESS"
         else:
             expire = self.now + DURATION_DAYS
-            self.attempts.append(Attempt(answer.user_challenge.id, owner, challenge, expire))
+            self.attempts.append(Attempt(answer.id, owner, challenge, expire))
 
     async def _submit(self, owner: int, back: int) -> None:
         if back >= len(self.attempts):

@@ -219,7 +219,7 @@ async def test_waiting_mails_about_the_person_are_stopped(people: People) -> Non
     me, friend = await people.join_many(2)
     await people.invite(me, friend)
     claimed = await people.store._database.call("claim_notifications", p_owner="test", p_limit=1, p_lease_seconds=60.0)
-    assert claimed["notifications"][0].user_id == friend
+    assert claimed["notifications"][0]["user_id"] == friend
     await people.store.delete_profile(me)
     rows = await people.sql.fetch("select state, payload, rendered, lease_owner from notifications")
     assert {tuple(row) for row in rows} == {("CANCELLED", "{}", None, None)}

@@ -90,7 +90,7 @@ async def test_what_is_over_stays_over(two: Pair, end: str) -> None:
         with pytest.raises(errors.FailedPrecondition) as caught:
             await ACTS[act](two.people, meetup.id, two.ann)
         assert (caught.value.reason, caught.value.metadata["state"]) == ("MEETUP_NOT_SCHEDULED", state)
-    assert (await ACTS["note"](two.people, meetup.id, two.ann))["meetup"]["notes"] == "Smile."
+    assert (await ACTS["note"](two.people, meetup.id, two.ann)).notes == "Smile."
     assert await two.state(meetup) == state == {"c": "CANCELLED", "m": "MISSED"}.get(end[0], "EXPIRED")
 
 

@@ -89,11 +89,12 @@ async def test_move_replaces_what_waits(people: People, match: Match) -> None:
     assert [told(mail) for mail in after] == [
         (kind, name, 1) for kind in ("MEETUP_MOVED", "SESSION_REMINDER", "SESSION_REMINDER") for name in NAMES
     ]
-    assert {mail["payload"]["scheduled_time"] for mail in after} == {moved.scheduled_time}
+    times = {datetime.fromisoformat(mail["payload"]["scheduled_time"]) for mail in after}
+    assert times == {moved.scheduled_time}
     assert [lead(mail, moved) / HOUR for mail in after[2:]] == [24, 24, 2, 2]
     for mail in after[:2]:
         assert mail["payload"]["previous_venue_name"] == "Prater"
-        assert mail["payload"]["previous_time"] == meetup.scheduled_time
+        assert datetime.fromisoformat(mail["payload"]["previous_time"]) == meetup.scheduled_time
     await people.meetups.reschedule_meetup(meetup.id, match.invitee_id, venue_name="Prater")
     third = (await mails(people, match))[0]["payload"]
     assert (third["sequence"], third["previous_venue_name"], third.get("previous_time")) == (2, "Augarten", None)
@@ -144,8 +145,8 @@ async def test_late_reminders_expire(people: People, match: Match) -> None:
         claimed = await people.store._database.call(
             "claim_notifications", p_owner="test", p_limit=1000, p_lease_seconds=0.0
         )
-        mine = [each for each in claimed["notifications"] if each.match_id == match.id]
-        states.append(sorted((each.kind, each["recipient_name"]) for each in mine))
+        mine = [each for each in claimed["notifications"] if each["match_id"] == match.id]
+        states.append(sorted((each["kind"], each["recipient_name"]) for each in mine))
     reminded = [("SESSION_REMINDER", name) for name in NAMES]
     scheduled = [("MEETUP_SCHEDULED", name) for name in NAMES]
     # What was claimed is claimed anew, its lease having ended: only what is late leaves the list.
