@@ -69,16 +69,21 @@ def profile_message(profile: Profile) -> matching_pb2.Profile:
 
 def candidate_message(candidate: Candidate) -> matching_pb2.Candidate:
     """Return a candidate as the store has it."""
-    return matching_pb2.Candidate(
-        user_id=candidate.user_id,
-        first_name=candidate.first_name,
-        bio=candidate.bio,
-        photo_url=candidate.photo_url,
-        experience_level=_LEVELS[candidate.experience_level],
-        confidence_archetype=_ARCHETYPES[candidate.confidence_archetype],
-        distance_miles=candidate.distance_miles,
-        reputation=candidate.reputation,
-    )
+    message = matching_pb2.Candidate()
+    write_candidate(message, candidate)
+    return message
+
+
+def write_candidate(message: matching_pb2.Candidate, candidate: Candidate) -> None:
+    """Fill an empty message in place: a list made of messages would copy each of them."""
+    message.user_id = candidate.user_id
+    message.first_name = candidate.first_name
+    message.bio = candidate.bio
+    message.photo_url = candidate.photo_url
+    message.experience_level = _LEVELS[candidate.experience_level]
+    message.confidence_archetype = _ARCHETYPES[candidate.confidence_archetype]
+    message.distance_miles = candidate.distance_miles
+    message.reputation = candidate.reputation
 
 
 def match_message(match: Match) -> matching_pb2.Match:

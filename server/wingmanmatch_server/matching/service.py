@@ -18,6 +18,7 @@ from wingmanmatch_server.matching.messages import (
     reputation_message,
     share_link_message,
     shared_match_message,
+    write_candidate,
 )
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
@@ -96,10 +97,11 @@ class MatchingService:
             page_size=_page_size(request.page_size, DEFAULT_CANDIDATES),
             after=last_id_of(request.page_token, request.user_id, radius),
         )
-        return matching_service_pb2.ListCandidatesResponse(
-            candidates=[candidate_message(candidate) for candidate in page.candidates],
-            next_page_token=page_token(page.next_after, request.user_id, radius),
-        )
+        token = page_token(page.next_after, request.user_id, radius)
+        response = matching_service_pb2.ListCandidatesResponse(next_page_token=token)
+        for candidate in page.candidates:
+            write_candidate(response.candidates.add(), candidate)
+        return response
 
     async def request_match(
         self, request: matching_service_pb2.RequestMatchRequest, _call: Call
