@@ -1,12 +1,23 @@
 """Links by which people show strangers one thing; what they show is read in the database, where they also end."""
 
 import uuid
+from dataclasses import dataclass
 
 from wingmanmatch_server import errors
+from wingmanmatch_server.drivers.results import Moment
 from wingmanmatch_server.links import LinkInvalid, LinkSigner
 
 DEFAULT_TTL_SECONDS = 30 * 86400.0
 ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ShareLink:
+    """A link as the database has it, which does not know its token."""
+
+    id: str
+    create_time: Moment
+    expire_time: Moment
 
 
 class ShareLinks:

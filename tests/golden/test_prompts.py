@@ -17,23 +17,27 @@ from wingmanmatch_server.coaching.claude import request_of
 from wingmanmatch_server.coaching.history import Conversation, Message
 from wingmanmatch_server.coaching.model import Author, Prompt, estimate_tokens
 from wingmanmatch_server.coaching.prompts import COACH, PLAN, Prompts
+from wingmanmatch_server.coaching.rows import (
+    CatalogueEntry,
+    KnownChallenge,
+    KnownMeetup,
+    KnownProfile,
+    PersonContext,
+    PlannedPerson,
+)
 
 FOLDER = Path(__file__).parent / "prompts"
 MODEL = "claude-sonnet-5-5"
 CACHEABLE = 1024  # tokens: a shorter prompt is not cached, whatever the request says
 NOW = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
 NEW = Conversation("c", "u", NOW, NOW, NOW + timedelta(hours=72))
-KNOWN = {
-    "profile": {"experience_level": "BEGINNER", "confidence_archetype": "GHOST", "time_zone": "America/New_York"},
-    "match_count": 2,
-    "challenge": {
-        "title": "A smile and a nod",
-        "difficulty": "BEGINNER",
-        "expire_time": "2026-11-30T04:30:00+00:00",
-    },
-    "meetup": {"scheduled_time": "2026-11-28T23:00:00Z", "challenge_title": None},
-}
-NOBODY = {"profile": None, "match_count": 0, "challenge": None, "meetup": None}
+KNOWN = PersonContext(
+    profile=KnownProfile("BEGINNER", "GHOST", "America/New_York"),
+    match_count=2,
+    challenge=KnownChallenge("A smile and a nod", "BEGINNER", datetime(2026, 11, 30, 4, 30, tzinfo=UTC)),
+    meetup=KnownMeetup(datetime(2026, 11, 28, 23, tzinfo=UTC), None),
+)
+NOBODY = PersonContext(profile=None, match_count=0, challenge=None, meetup=None)
 TALKED = Conversation(
     "c",
     "u",
@@ -51,10 +55,10 @@ def cases() -> dict[str, Prompt]:
     prompts = Prompts()
     chat, question = prompts.chat, 'How do I say "hello"? 👋'
     people = [
-        {"experience_level": "BEGINNER", "confidence_archetype": "GHOST", "done_challenge_ids": ["1"]},
-        {"experience_level": "ADVANCED", "confidence_archetype": "SPRINTER", "done_challenge_ids": []},
+        PlannedPerson("a", "BEGINNER", "GHOST", ("1",)),
+        PlannedPerson("b", "ADVANCED", "SPRINTER", ()),
     ]
-    catalogue = [{"id": "1", "title": "A smile and a nod", "difficulty": "BEGINNER"}]
+    catalogue = [CatalogueEntry("1", "A smile and a nod", "BEGINNER")]
     return {
         f"{COACH}.first": chat(NEW, KNOWN, question, 1024, now=NOW, minor=False),
         f"{COACH}.without_a_profile": chat(NEW, NOBODY, question, 1024, now=NOW, minor=False),

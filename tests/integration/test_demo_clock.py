@@ -44,13 +44,13 @@ async def test_days_pass_for_its_own_people_alone(people: People) -> None:
     before = await everything(people, cid)
     clock = Clock(people.sql, [ann, ben])
     with pytest.raises(errors.FailedPrecondition):
-        await people.meetups.confirm_meetup(meetup["id"], ann)
-    await clock.forward_to(datetime.fromisoformat(meetup["scheduled_time"]) - timedelta(hours=24))
+        await people.meetups.confirm_meetup(meetup.id, ann)
+    await clock.forward_to(meetup.scheduled_time - timedelta(hours=24))
     claimed = await people.store._database.call("claim_notifications", p_owner="test", p_limit=99, p_lease_seconds=60.0)
     reminded = {each["user_id"] for each in claimed["notifications"] if each["kind"] == "SESSION_REMINDER"}
     assert reminded == {ann, ben}
     await clock.forward(timedelta(hours=24))
-    assert (await people.meetups.confirm_meetup(meetup["id"], ann))["meetup"]["state"] == "SCHEDULED"
+    assert (await people.meetups.confirm_meetup(meetup.id, ann)).state == "SCHEDULED"
     assert clock.now - datetime.now(UTC) > timedelta(hours=71)
     after = await everything(people, cid)
     assert {table: len(rows) for table, rows in after.items()} == {table: len(rows) for table, rows in before.items()}

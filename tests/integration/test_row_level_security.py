@@ -127,7 +127,7 @@ async def take_part(dsn: str) -> str:
         requester, invitee = await people.join_many(2)
         match = await people.invite(requester, invitee, request_id=str(uuid.uuid4()))
         meetup = await people.schedule(await people.answer(match, "ACCEPT"), requester)
-        await people.meetups.update_meetup_notes(meetup["id"], invitee, "Bring water.")
+        await people.meetups.update_meetup_notes(meetup.id, invitee, "Bring water.")
         await people.sql.execute("select public.unsubscribe($1, 'MATCH_DECLINE')", uuid.UUID(invitee))
         await people.sql.execute(
             "select public.start_challenge($1, id) from public.approach_challenges limit 1", uuid.UUID(invitee)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -16,12 +16,12 @@ from wingmanmatch_server.bootstrap.breakers import REDIS_LIMITS
 from wingmanmatch_server.bootstrap.challenge import COPIES_TTL
 from wingmanmatch_server.challenge.catalogue import Catalogue
 from wingmanmatch_server.challenge.copies import PATIENCE, RedisCopies
+from wingmanmatch_server.challenge.rows import Challenge, ChallengeList, UserChallenge
 from wingmanmatch_server.challenge.store import ChallengeStore
 from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.resilience.breaker import Breaker
 
-Json = dict[str, Any]
 DURATION_DAYS = 7
 
 
@@ -33,16 +33,14 @@ class Challenges:
         self.people = people
         self.sql = people.sql
 
-    async def catalogue(self) -> list[Json]:
+    async def catalogue(self) -> Sequence[Challenge]:
         """Return the catalogue."""
-        found: list[Json] = (await self.store.list_challenges())["challenges"]
-        return found
+        return (await self.store.list_challenges()).challenges
 
-    async def start(self, user_id: str, place: int = 0) -> Json:
+    async def start(self, user_id: str, place: int = 0) -> UserChallenge:
         """Let a person take the challenge at a place of the catalogue on, and return the attempt."""
         challenge = (await self.catalogue())[place]
-        attempt: Json = (await self.store.start(user_id, challenge["id"]))["user_challenge"]
-        return attempt
+        return await self.store.start(user_id, challenge.id)
 
     async def add(self, title: str) -> None:
         """Add a challenge to the catalogue."""
@@ -98,14 +96,20 @@ class HeldSource:
         self._gate = asyncio.Event()
         self._gate.set()
 
-    async def list_challenges(self, known_version: str | None = None) -> Json:
+    async def list_challenges(self) -> ChallengeList:
         """Ask the store, and return its answer once it is let through."""
-        if known_version is None:
-            self.reads += 1
-        else:
-            self.checks += 1
+        self.reads += 1
         gate = self._gate
-        answer = await self._store.list_challenges(known_version)
+        answer = await self._store.list_challenges()
+        self.answered.set()
+        await gate.wait()
+        return answer
+
+    async def get_version(self, known_version: str) -> str:
+        """Ask the store, and return its answer once it is let through."""
+        self.checks += 1
+        gate = self._gate
+        answer = await self._store.get_version(known_version)
         self.answered.set()
         await gate.wait()
         return answer
@@ -126,4 +130,4 @@ class Replica:
 
     async def titles(self) -> set[str]:
         """Return the titles in the catalogue."""
-        return {each["title"] for each in await self.catalogue.challenges()}
+        return {each.title for each in await self.catalogue.challenges()}

@@ -9,38 +9,38 @@ import pytest
 
 from support.people import People
 from wingmanmatch_server import errors
-
-Json = dict[str, Any]
+from wingmanmatch_server.matching.rows import Match
+from wingmanmatch_server.meetup.rows import Meetup
 
 
 class Pair:
     """Ann, who invited Ben, and Ben, who accepted."""
 
-    def __init__(self, people: People, match: Json) -> None:
+    def __init__(self, people: People, match: Match) -> None:
         self.people = people
         self.match = match
-        self.ann: str = match["requester_id"]
-        self.ben: str = match["invitee_id"]
+        self.ann: str = match.requester_id
+        self.ben: str = match.invitee_id
 
-    async def schedule(self, **details: Any) -> Json:
+    async def schedule(self, **details: Any) -> Meetup:
         """Let Ann schedule a meet-up three days ahead."""
         return await self.people.schedule(self.match, self.ann, **details)
 
-    async def begin(self, meetup: Json, *, ago: timedelta = timedelta(minutes=1)) -> None:
+    async def begin(self, meetup: Meetup, *, ago: timedelta = timedelta(minutes=1)) -> None:
         """Make a meet-up have begun."""
         await self.people.sql.execute(
-            "update meetups set scheduled_time = now() - $2::interval where id = $1", uuid.UUID(meetup["id"]), ago
+            "update meetups set scheduled_time = now() - $2::interval where id = $1", uuid.UUID(meetup.id), ago
         )
 
-    async def begun(self) -> Json:
+    async def begun(self) -> Meetup:
         """Schedule a meet-up and let it begin."""
         meetup = await self.schedule()
         await self.begin(meetup)
         return meetup
 
-    async def state(self, meetup: Json) -> str:
+    async def state(self, meetup: Meetup) -> str:
         """Return the state in which both see a meet-up."""
-        seen = {(await self.people.meetups.get_meetup(meetup["id"], each))["meetup"]["state"] for each in self.both}
+        seen = {(await self.people.meetups.get_meetup(meetup.id, each)).state for each in self.both}
         (state,) = seen
         return str(state)
 
@@ -51,7 +51,7 @@ class Pair:
 
     async def scores(self) -> tuple[int, int]:
         """Return both reputations."""
-        found = [(await self.people.store.get_reputation(each))["reputation"]["score"] for each in self.both]
+        found = [(await self.people.store.get_reputation(each)).score for each in self.both]
         return found[0], found[1]
 
 

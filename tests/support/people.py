@@ -10,7 +10,9 @@ from typing import Any
 import asyncpg
 
 from wingmanmatch_server.drivers.postgres import open_postgres
+from wingmanmatch_server.matching.rows import Match
 from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.meetup.rows import Meetup
 from wingmanmatch_server.meetup.store import MeetupStore
 
 Place = tuple[float, float]
@@ -76,35 +78,29 @@ class People:
         """Create several alike."""
         return [await self.join(place, **fields) for _ in range(count)]
 
-    async def invite(self, requester: str, invitee: str, **details: Any) -> dict[str, Any]:
+    async def invite(self, requester: str, invitee: str, **details: Any) -> Match:
         """Let one invite the other and return the match."""
         invited = await self.store.request_match(requester, candidate_user_id=invitee, **details)
-        match: dict[str, Any] = invited["match"]
-        return match
+        return invited.match
 
-    async def answer(self, match: dict[str, Any], response: str) -> dict[str, Any]:
+    async def answer(self, match: Match, response: str) -> Match:
         """Let the invited person respond and return the match."""
-        answered = await self.store.respond_to_match(match["id"], match["invitee_id"], response)
-        settled: dict[str, Any] = answered["match"]
-        return settled
+        answered = await self.store.respond_to_match(match.id, match.invitee_id, response)
+        return answered.match
 
-    async def match(self, requester: str, invitee: str) -> dict[str, Any]:
+    async def match(self, requester: str, invitee: str) -> Match:
         """Let one invite the other, who accepts, and return the match."""
         return await self.answer(await self.invite(requester, invitee), "ACCEPT")
 
-    async def schedule(
-        self, match: dict[str, Any], user_id: str, *, hours: float = 72, **details: Any
-    ) -> dict[str, Any]:
+    async def schedule(self, match: Match, user_id: str, *, hours: float = 72, **details: Any) -> Meetup:
         """Let one of a match's two people schedule a meet-up so many hours ahead and return it."""
         arguments = {"venue_name": "Prater", "scheduled_time": in_hours(hours)} | details
-        scheduled = await self.meetups.schedule_meetup(match["id"], user_id, **arguments)
-        meetup: dict[str, Any] = scheduled["meetup"]
-        return meetup
+        return await self.meetups.schedule_meetup(match.id, user_id, **arguments)
 
     async def candidates(self, user_id: str, **arguments: Any) -> list[str]:
         """Return the ids of the people whom a person could invite."""
         page = await self.store.list_candidates(user_id, **arguments)
-        return [candidate["user_id"] for candidate in page["candidates"]]
+        return [candidate.user_id for candidate in page.candidates]
 
     async def let_pass(self, span: timedelta) -> None:
         """Make all that has happened so much older."""

@@ -128,7 +128,8 @@ def _dependency(settings: Settings, store: NotificationStore, mailer: Mailer) ->
             raise errors.Unavailable("EMAIL_UNAVAILABLE", "Resend does not answer; mails wait")
         pause = await store.get_pause()
         if pause is not None and pause.reason != TIMED:
-            message = f"Resend takes no mail ({pause.reason}: {pause.error}); mails wait until {pause.until_time}"
+            until = pause.until_time.isoformat()
+            message = f"Resend takes no mail ({pause.reason}: {pause.error}); mails wait until {until}"
             raise errors.Unavailable("EMAIL_UNAVAILABLE", message)
         return 0.0
 

@@ -4,6 +4,7 @@
     catalogue.py  the catalogue, read once for however many ask
     copies.py     copies of it in Redis
     store.py      what it asks of the database, one method a transaction
+    rows.py       what the database returns
 
 The rules themselves are SQL functions in `supabase/migrations/`; `docs/challenges.md` says how it fits together.
 """

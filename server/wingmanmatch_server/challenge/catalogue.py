@@ -7,29 +7,32 @@ was slow can store nothing wrong: what it stores is found under the old version 
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
+from wingmanmatch_server.challenge.rows import Challenge, ChallengeList
 from wingmanmatch_server.resilience.deadline import set_deadline
 
 CHANNEL = "challenges"
 READ_SECONDS = 5.0
-Json = dict[str, Any]
 
 
 class Source(Protocol):
     """Where the catalogue is."""
 
-    async def list_challenges(self, known_version: str | None = None) -> Json:
+    async def list_challenges(self) -> ChallengeList:
         """See `ChallengeStore.list_challenges`."""
+
+    async def get_version(self, known_version: str) -> str:
+        """See `ChallengeStore.get_version`."""
 
 
 class Copies(Protocol):
     """Where copies of it are."""
 
-    async def get(self, version: str) -> list[Json] | None:
+    async def get(self, version: str) -> Sequence[Challenge] | None:
         """See `RedisCopies.get`."""
 
-    async def put(self, version: str, challenges: list[Json]) -> None:
+    async def put(self, version: str, challenges: Sequence[Challenge]) -> None:
         """See `RedisCopies.put`."""
 
 
@@ -50,9 +53,9 @@ class Catalogue:
         self._on_read = on_read
         self._version: str | None = None
         self._changes = 0
-        self._reading: asyncio.Task[list[Json]] | None = None
+        self._reading: asyncio.Task[Sequence[Challenge]] | None = None
 
-    async def challenges(self) -> Sequence[Json]:
+    async def challenges(self) -> Sequence[Challenge]:
         """Return all challenges, in the order of the catalogue. Raises errors.Unavailable.
 
         Whoever asks after `changed` gets what was read after it.
@@ -72,23 +75,22 @@ class Catalogue:
     async def check(self) -> None:
         """Ask whether the catalogue changed. Raises errors.Unavailable. For where nothing tells of changes."""
         known = self._version
-        if known is not None and (await self._source.list_challenges(known))["version"] != known:
+        if known is not None and await self._source.get_version(known) != known:
             self.changed()
 
-    async def _read(self, changes: int) -> list[Json]:
+    async def _read(self, changes: int) -> Sequence[Challenge]:
         set_deadline(self._clock() + READ_SECONDS)
         if self._version is not None and (copy := await self._copies.get(self._version)) is not None:
             self._on_read("redis")
             return copy
-        answer = await self._source.list_challenges()
+        read = await self._source.list_challenges()
         self._on_read("database")
-        version, challenges = answer["version"], answer["challenges"]
         if changes == self._changes:
-            self._version = version
-        await self._copies.put(version, challenges)
-        return list(challenges)
+            self._version = read.version
+        await self._copies.put(read.version, read.challenges)
+        return read.challenges
 
-    def _done(self, task: "asyncio.Task[list[Json]]") -> None:
+    def _done(self, task: "asyncio.Task[Sequence[Challenge]]") -> None:
         if self._reading is task:
             self._reading = None
         if not task.cancelled():

@@ -1,15 +1,30 @@
 """What challenges ask of the database. One method is one call is one transaction: it has its whole effect or none.
 
-Answers are JSON objects, and what is in them has the field names of the API: times as ISO 8601 text, enum values
-without their prefix. Every method also raises errors.Unavailable if the database does not answer.
+Every method also raises errors.Unavailable if the database does not answer, and ResultInvalid if what it returns is
+not what `rows.py` declares.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from wingmanmatch_server.challenge.rows import (
+    ChallengeList,
+    SharedChallenge,
+    SubmittedChallenge,
+    UserChallenge,
+    UserChallengePage,
+)
 from wingmanmatch_server.drivers.database import Database
+from wingmanmatch_server.drivers.results import ResultType
+from wingmanmatch_server.share_links import ShareLink
 
-Json = dict[str, Any]
+_CHALLENGES = ResultType(ChallengeList)
+_VERSION = ResultType(str, "version")
+_USER_CHALLENGE = ResultType(UserChallenge, "user_challenge")
+_SUBMITTED = ResultType(SubmittedChallenge)
+_USER_CHALLENGES = ResultType(UserChallengePage)
+_SHARE_LINK = ResultType(ShareLink, "share_link")
+_SHARED_CHALLENGE = ResultType(SharedChallenge, "shared_challenge")
+_PURGED = ResultType(int, "purged")
 
 
 class ChallengeStore:
@@ -24,21 +39,26 @@ class ChallengeStore:
         self._database = database
         self._duration_days = duration_days
 
-    async def list_challenges(self, known_version: str | None = None) -> Json:
-        """Return {version, challenges}, the whole catalogue as the anonymous role may read it, the easiest first.
+    async def list_challenges(self) -> ChallengeList:
+        """Return the whole catalogue as the anonymous role may read it, the easiest first, and its version.
 
-        Of equally hard ones those with fewer points come first. `challenges` is left out if the catalogue is that of
-        `known_version`. Equal versions mean equal catalogues.
+        Of equally hard ones those with fewer points come first. Equal versions mean equal catalogues.
         """
-        answer: Json = await self._database.call_as_anonymous("list_challenges", p_known_version=known_version)
-        return answer
+        result = await self._database.call_as_anonymous("list_challenges")
+        return _CHALLENGES.read("list_challenges", result)
 
-    async def start(self, user_id: str, challenge_id: str, *, request_id: str | None = None) -> Json:
-        """Let a person take a challenge on; return {user_challenge}.
+    async def get_version(self, known_version: str) -> str:
+        """Return the version of the catalogue; the catalogue itself stays in the database if that is the known one."""
+        result = await self._database.call_as_anonymous("list_challenges", p_known_version=known_version)
+        return _VERSION.read("list_challenges", result)
+
+    async def start(self, user_id: str, challenge_id: str, *, request_id: str | None = None) -> UserChallenge:
+        """Let a person take a challenge on and return the attempt.
 
         Raises errors.NotFound about the profile or the challenge, and errors.FailedPrecondition CHALLENGE_IN_PROGRESS.
         """
-        return await self._call(
+        return await _USER_CHALLENGE.call(
+            self._database,
             "start_challenge",
             p_user_id=user_id,
             p_challenge_id=challenge_id,
@@ -48,12 +68,13 @@ class ChallengeStore:
 
     async def submit(
         self, user_challenge_id: str, user_id: str, *, notes: str = "", request_id: str | None = None
-    ) -> Json:
-        """Submit an attempt, credit its points, and return {user_challenge, total_points}.
+    ) -> SubmittedChallenge:
+        """Submit an attempt, credit its points, and return it with the person's points.
 
         Raises errors.NotFound to a stranger too, errors.FailedPrecondition CHALLENGE_SUBMITTED or CHALLENGE_EXPIRED.
         """
-        return await self._call(
+        return await _SUBMITTED.call(
+            self._database,
             "submit_challenge",
             p_user_challenge_id=user_challenge_id,
             p_user_id=user_id,
@@ -63,21 +84,27 @@ class ChallengeStore:
 
     async def list_of_user(
         self, user_id: str, *, states: Sequence[str] | None = None, page_size: int = 20, after: str | None = None
-    ) -> Json:
-        """Return {user_challenges, next_after, total_points}: a person's attempts, newest first, behind `after`.
+    ) -> UserChallengePage:
+        """Return a person's attempts, newest first, behind `after`, with the person's points.
 
-        Only those in `states`, or all. `next_after` is None at the end of the list, and otherwise the `after` of its
-        next page. Raises errors.InvalidArgument PAGE_TOKEN_INVALID if `after` is no attempt of the person.
+        Only those in `states`, or all. Raises errors.InvalidArgument PAGE_TOKEN_INVALID if `after` is no attempt of the
+        person.
         """
-        return await self._call(
-            "list_user_challenges", p_user_id=user_id, p_states=states, p_page_size=page_size, p_after=after
+        return await _USER_CHALLENGES.call(
+            self._database,
+            "list_user_challenges",
+            p_user_id=user_id,
+            p_states=states,
+            p_page_size=page_size,
+            p_after=after,
         )
 
     async def share(
         self, user_challenge_id: str, user_id: str, *, ttl_seconds: float, request_id: str | None = None
-    ) -> Json:
-        """Make a link to an attempt; return {share_link}. Raises errors.NotFound, to a stranger too."""
-        return await self._call(
+    ) -> ShareLink:
+        """Make a link to an attempt and return it. Raises errors.NotFound, to a stranger too."""
+        return await _SHARE_LINK.call(
+            self._database,
             "share_challenge",
             p_user_challenge_id=user_challenge_id,
             p_user_id=user_id,
@@ -85,13 +112,13 @@ class ChallengeStore:
             p_request_id=request_id,
         )
 
-    async def get_shared(self, share_link_id: str) -> Json:
-        """Return {shared_challenge}, all that a link shows. Raises errors.NotFound if it is over or never was."""
-        return await self._call("get_shared_challenge", p_share_link_id=share_link_id)
+    async def get_shared(self, share_link_id: str) -> SharedChallenge:
+        """Return all that a link shows. Raises errors.NotFound if it is over or never was."""
+        return await _SHARED_CHALLENGE.call(self._database, "get_shared_challenge", p_share_link_id=share_link_id)
 
     async def revoke(self, share_link_id: str, user_id: str, *, request_id: str | None = None) -> None:
         """End a link that the person made to a challenge, once and for all. Raises errors.NotFound."""
-        await self._call(
+        await self._database.call(
             "revoke_share_link",
             p_share_link_id=share_link_id,
             p_user_id=user_id,
@@ -101,9 +128,4 @@ class ChallengeStore:
 
     async def purge_share_links(self, *, limit: int = 1000) -> int:
         """Forget at most `limit` links of any kind that have expired; return how many."""
-        purged: int = (await self._call("purge_share_links", p_limit=limit))["purged"]
-        return purged
-
-    async def _call(self, function: str, **parameters: Any) -> Json:
-        answer: Json = await self._database.call(function, **parameters)
-        return answer
+        return await _PURGED.call(self._database, "purge_share_links", p_limit=limit)

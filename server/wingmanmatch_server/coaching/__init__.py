@@ -9,6 +9,7 @@
     history.py             what is remembered of a conversation, bounded in tokens
     conversation_store.py  conversations in Redis
     store.py               what it asks of the database
+    rows.py                what the database returns
     budget.py              a person's tokens for a day: reserved, then settled
     prompts.py             what the model is told; prompts/ holds the texts, each with its version
     model.py               what coaching asks of a model

@@ -18,6 +18,7 @@ from wingmanmatch_server.coaching.metrics import CoachingMetrics
 from wingmanmatch_server.coaching.model import Model, Stop
 from wingmanmatch_server.coaching.prompts import Prompts
 from wingmanmatch_server.coaching.replies import NOTHING_SAID, REFUSED_BY_MODEL, Replies
+from wingmanmatch_server.coaching.rows import PersonContext
 from wingmanmatch_server.coaching.safety import REDIRECTED, Gate, Safety, Verdict
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class Done:
 class Knowledge(Protocol):
     """What the coach may know of people."""
 
-    async def context(self, user_id: str) -> dict[str, Any]:
+    async def context(self, user_id: str) -> PersonContext:
         """See `CoachingStore.context`."""
 
 
@@ -146,7 +147,7 @@ class Coach:
         answer, is_new = Answer(prompt, Gate(self._safety)), conversation.version == 0
         return verdict, _Exchange(conversation, message, verdict.minor, reservation, answer, is_new)
 
-    async def _context(self, user_id: str) -> dict[str, Any] | None:
+    async def _context(self, user_id: str) -> PersonContext | None:
         """Return what is known of the person, or None where the database does not say so in time."""
         try:
             async with asyncio.timeout(CONTEXT_SECONDS):

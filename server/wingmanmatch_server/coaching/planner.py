@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import structlog
 from pydantic import BaseModel, Field, ValidationError
@@ -16,6 +16,7 @@ from wingmanmatch_server.coaching.answer import Answer
 from wingmanmatch_server.coaching.coach import Budget, whole
 from wingmanmatch_server.coaching.model import Model, RequestRefused, Stop
 from wingmanmatch_server.coaching.prompts import Prompts
+from wingmanmatch_server.coaching.rows import CatalogueEntry, PlanFacts, PlannedPerson
 from wingmanmatch_server.coaching.safety import Gate, Safety
 from wingmanmatch_server.resilience.deadline import seconds_left
 
@@ -36,10 +37,10 @@ VENUES = {
 ANYWHERE = ("a café at a busy square", "there are people to greet, and a table to look back at it together")
 
 
-class PlanFacts(Protocol):
-    """What a plan is made from."""
+class FactSource(Protocol):
+    """Where the facts for plans are."""
 
-    async def plan_facts(self, match_id: str, user_id: str) -> dict[str, Any]:
+    async def plan_facts(self, match_id: str, user_id: str) -> PlanFacts:
         """See `CoachingStore.plan_facts`."""
 
 
@@ -81,7 +82,7 @@ class _Proposal(BaseModel):
 class Planner:
     """Proposes meet-ups."""
 
-    def __init__(self, facts: PlanFacts, adviser: Adviser | None, seconds: float = MODEL_SECONDS) -> None:
+    def __init__(self, facts: FactSource, adviser: Adviser | None, seconds: float = MODEL_SECONDS) -> None:
         """Without an adviser, which has so many `seconds` and less than the caller waits, the rules alone propose."""
         self._facts = facts
         self._adviser = adviser
@@ -94,7 +95,7 @@ class Planner:
         Raises errors.NotFound MATCH_NOT_FOUND and errors.FailedPrecondition MATCH_NOT_ACCEPTED.
         """
         facts = await self._facts.plan_facts(match_id, user_id)
-        if self._adviser is not None and facts["challenges"]:
+        if self._adviser is not None and facts.challenges:
             try:
                 async with asyncio.timeout(min(self._seconds, MODEL_PART * seconds_left(time.monotonic()))):
                     return await self._advised(self._adviser, facts, user_id)
@@ -104,10 +105,8 @@ class Planner:
                 log.error("plan_request_refused", error=str(error))  # noqa: TRY400 - the traceback says nothing more
         return by_catalogue(facts)
 
-    async def _advised(self, adviser: Adviser, facts: Mapping[str, Any], user_id: str) -> Plan:
-        people = (facts["requester"], facts["invitee"])
-        shown = [{name: value for name, value in person.items() if name != "user_id"} for person in people]
-        prompt = adviser.prompts.plan(shown, facts["challenges"])
+    async def _advised(self, adviser: Adviser, facts: PlanFacts, user_id: str) -> Plan:
+        prompt = adviser.prompts.plan((facts.requester, facts.invitee), facts.challenges)
         reservation = await adviser.budget.reserve(user_id, prompt.size + prompt.max_tokens)
         answer = Answer(prompt, Gate(adviser.safety), asked=True)
         try:
@@ -121,16 +120,16 @@ class Planner:
         return _plan(answer.text, facts)
 
 
-def _plan(text: str, facts: Mapping[str, Any]) -> Plan:
+def _plan(text: str, facts: PlanFacts) -> Plan:
     """Return the plan that a model's answer is, whatever stands around it. Raises ValueError for anything else."""
     try:
         proposal = _Proposal.model_validate_json(text[text.find("{") : text.rfind("}") + 1])
     except ValidationError:
         raise ValueError("the answer is not a plan") from None
-    titles = {each["id"]: each["title"] for each in facts["challenges"]}
+    titles = {each.id: each.title for each in facts.challenges}
     if not set(proposal.challenge_ids) <= titles.keys():
         raise ValueError("the plan names a challenge that is none")
-    people = (facts["requester"]["user_id"], facts["invitee"]["user_id"])
+    people = (facts.requester.user_id, facts.invitee.user_id)
     challenges = [
         PlannedChallenge(user_id, challenge_id, titles[challenge_id])
         for user_id, challenge_id in zip(people, proposal.challenge_ids, strict=True)
@@ -138,26 +137,26 @@ def _plan(text: str, facts: Mapping[str, Any]) -> Plan:
     return Plan(proposal.venue_idea, proposal.explanation, challenges, by_coach=True)
 
 
-def by_catalogue(facts: Mapping[str, Any]) -> Plan:
+def by_catalogue(facts: PlanFacts) -> Plan:
     """Return the plan that fixed rules make: always the same one for the same facts.
 
     Each gets a challenge of their own level, not one they have done unless they did all, and of those left one that
     depends on the match, so that not every pair does the same.
     """
-    people = (facts["requester"], facts["invitee"])
-    lead = min(people, key=lambda person: LEVELS.index(person["experience_level"]))
-    venue, why = VENUES.get(lead["confidence_archetype"], ANYWHERE)
-    challenges = [_chosen(person, facts) for person in people] if facts["challenges"] else []
+    people = (facts.requester, facts.invitee)
+    lead = min(people, key=lambda person: LEVELS.index(person.experience_level))
+    venue, why = VENUES.get(lead.confidence_archetype, ANYWHERE)
+    challenges = [_chosen(person, facts) for person in people] if facts.challenges else []
     return Plan(venue, f"It suits the two of you: {why}.", challenges, by_coach=False)
 
 
-def _chosen(person: Mapping[str, Any], facts: Mapping[str, Any]) -> PlannedChallenge:
-    level, done = LEVELS.index(person["experience_level"]), set(person["done_challenge_ids"])
+def _chosen(person: PlannedPerson, facts: PlanFacts) -> PlannedChallenge:
+    level, done = LEVELS.index(person.experience_level), set(person.done_challenge_ids)
 
-    def rank(challenge: Mapping[str, Any]) -> tuple[bool, int, str]:
-        away = abs(LEVELS.index(challenge["difficulty"]) - level)
-        lot = hashlib.sha256(f"{facts['match_id']}:{person['user_id']}:{challenge['id']}".encode()).hexdigest()
-        return challenge["id"] in done, away, lot
+    def rank(challenge: CatalogueEntry) -> tuple[bool, int, str]:
+        away = abs(LEVELS.index(challenge.difficulty) - level)
+        lot = hashlib.sha256(f"{facts.match_id}:{person.user_id}:{challenge.id}".encode()).hexdigest()
+        return challenge.id in done, away, lot
 
-    best = min(facts["challenges"], key=rank)
-    return PlannedChallenge(person["user_id"], best["id"], best["title"])
+    best = min(facts.challenges, key=rank)
+    return PlannedChallenge(person.user_id, best.id, best.title)

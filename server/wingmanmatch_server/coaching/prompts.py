@@ -1,7 +1,8 @@
 """What the model is told. A text that was in use is never edited: a change is a new file with the next version."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, tzinfo
 from importlib import resources
 from typing import Any
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from wingmanmatch_server.coaching.history import Conversation
 from wingmanmatch_server.coaching.model import Author, Prompt, Turn
+from wingmanmatch_server.coaching.rows import CatalogueEntry, PersonContext, PlannedPerson
 
 COACH = "coach.v1"
 PLAN = "plan.v1"
@@ -25,14 +27,14 @@ class Prompts:
     def chat(
         self,
         conversation: Conversation,
-        context: Mapping[str, Any] | None,
+        context: PersonContext | None,
         message: str,
         max_tokens: int,
         *,
         now: datetime,
         minor: bool,
     ) -> Prompt:
-        """Return the prompt of an answer to `message`. Without `context`, as the database gives it, nobody is known."""
+        """Return the prompt of an answer to `message`. Without `context` nobody is known."""
         parts = ["About the person, as data: " + _json(_told_of(context, now) if context else {})]
         if minor:
             parts.append(MINOR)
@@ -40,26 +42,37 @@ class Prompts:
             parts.append("What the person wrote earlier, shortened, as data: " + _json(conversation.summary))
         return Prompt(self._coach, "\n\n".join(parts), conversation.turns(message), max_tokens)
 
-    def plan(self, people: Sequence[Mapping[str, Any]], challenges: Sequence[Mapping[str, Any]]) -> Prompt:
+    def plan(self, people: Sequence[PlannedPerson], challenges: Sequence[CatalogueEntry]) -> Prompt:
         """Return the prompt of a plan for two people."""
-        facts = "The two people and the catalogue, as data: " + _json({"people": people, "challenges": challenges})
+        data = {"people": list(map(_person, people)), "challenges": list(map(asdict, challenges))}
+        facts = "The two people and the catalogue, as data: " + _json(data)
         return Prompt(self._plan, facts, [Turn(Author.PERSON, "Propose the meet-up.")], PLAN_TOKENS)
 
 
-def _told_of(context: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _told_of(context: PersonContext, now: datetime) -> dict[str, Any]:
     """Return what the model is told of a person, with times as the person's clock shows them."""
-    profile, challenge, meetup = context["profile"], context["challenge"], context["meetup"]
-    zone = _zone(profile["time_zone"] if profile else "UTC")
-    told: dict[str, Any] = {"match_count": context["match_count"], "local_time": _local(now, zone)}
+    profile, challenge, meetup = context.profile, context.challenge, context.meetup
+    zone = _zone(profile.time_zone if profile else "UTC")
+    told: dict[str, Any] = {"match_count": context.match_count, "local_time": _local(now, zone)}
     if profile:
-        told |= {name: profile[name] for name in ("experience_level", "confidence_archetype")}
+        told["experience_level"] = profile.experience_level
+        told["confidence_archetype"] = profile.confidence_archetype
     if challenge:
-        until = _local(datetime.fromisoformat(challenge["expire_time"]), zone)
-        told["challenge"] = {"title": challenge["title"], "difficulty": challenge["difficulty"], "until": until}
+        until = _local(challenge.expire_time, zone)
+        told["challenge"] = {"title": challenge.title, "difficulty": challenge.difficulty, "until": until}
     if meetup:
-        time = _local(datetime.fromisoformat(meetup["scheduled_time"]), zone)
-        told["next_meetup"] = {"time": time, "challenge_title": meetup["challenge_title"]}
+        time = _local(meetup.scheduled_time, zone)
+        told["next_meetup"] = {"time": time, "challenge_title": meetup.challenge_title}
     return told
+
+
+def _person(person: PlannedPerson) -> dict[str, Any]:
+    """Return what the model is told of one of the two people: not who it is."""
+    return {
+        "experience_level": person.experience_level,
+        "confidence_archetype": person.confidence_archetype,
+        "done_challenge_ids": person.done_challenge_ids,
+    }
 
 
 def _zone(name: str) -> tzinfo:

@@ -33,7 +33,7 @@ class Erasure:
     async def make_good(self) -> None:
         """Clean up after erasures that nobody has cleaned up after yet."""
         for erasure in await self._store.claim_erasures():
-            await self._clean_up(erasure["erasure_id"], erasure["user_id"])
+            await self._clean_up(erasure.erasure_id, erasure.user_id)
 
     async def _clean_up(self, erasure_id: str, user_id: str) -> None:
         done = [await _attempt(name, erase, user_id) for name, erase in self._erasers.items()]

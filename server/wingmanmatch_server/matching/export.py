@@ -36,9 +36,9 @@ class Export:
             after: Json | None = None
             while True:
                 page = await self._store.list_export_records(user_id, kind, after=after)
-                for record in page["records"]:
+                for record in page.records:
                     yield kind, record
-                after = page["next_after"]
+                after = page.next_after
                 if after is None:
                     break
         for kind, source in self._sources.items():

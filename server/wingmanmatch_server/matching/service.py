@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
-from datetime import datetime
 
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 from wingmanmatch_server import errors
@@ -16,12 +15,15 @@ from wingmanmatch_server.matching.messages import (
     match_message,
     profile_fields,
     profile_message,
+    reputation_message,
+    share_link_message,
+    shared_match_message,
+    write_candidate,
 )
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
 from wingmanmatch_server.paging import last_id_of, page_token, resume_token, sequence_of
 from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLinks
-from wingmanmatch_server.wire import timestamp
 
 DEFAULT_RADIUS_MILES = 25.0
 DEFAULT_CANDIDATES = 10
@@ -54,17 +56,17 @@ class MatchingService:
     ) -> matching_service_pb2.UpsertProfileResponse:
         """Create or replace a profile."""
         self._check_time_zone(request.profile.time_zone)
-        answer = await self._store.upsert_profile(
+        profile = await self._store.upsert_profile(
             profile_fields(request.profile), request_id=request.request_id or None
         )
-        return matching_service_pb2.UpsertProfileResponse(profile=profile_message(answer["profile"]))
+        return matching_service_pb2.UpsertProfileResponse(profile=profile_message(profile))
 
     async def get_profile(
         self, request: matching_service_pb2.GetProfileRequest, _call: Call
     ) -> matching_service_pb2.GetProfileResponse:
         """Return a profile."""
-        answer = await self._store.get_profile(request.user_id)
-        return matching_service_pb2.GetProfileResponse(profile=profile_message(answer["profile"]))
+        profile = await self._store.get_profile(request.user_id)
+        return matching_service_pb2.GetProfileResponse(profile=profile_message(profile))
 
     async def delete_profile(
         self, request: matching_service_pb2.DeleteProfileRequest, _call: Call
@@ -89,22 +91,23 @@ class MatchingService:
     ) -> matching_service_pb2.ListCandidatesResponse:
         """List whom a person could invite."""
         radius = _radius(request)
-        answer = await self._store.list_candidates(
+        page = await self._store.list_candidates(
             request.user_id,
             radius_miles=radius,
             page_size=_page_size(request.page_size, DEFAULT_CANDIDATES),
             after=last_id_of(request.page_token, request.user_id, radius),
         )
-        return matching_service_pb2.ListCandidatesResponse(
-            candidates=[candidate_message(candidate) for candidate in answer["candidates"]],
-            next_page_token=page_token(answer["next_after"], request.user_id, radius),
-        )
+        token = page_token(page.next_after, request.user_id, radius)
+        response = matching_service_pb2.ListCandidatesResponse(next_page_token=token)
+        for candidate in page.candidates:
+            write_candidate(response.candidates.add(), candidate)
+        return response
 
     async def request_match(
         self, request: matching_service_pb2.RequestMatchRequest, _call: Call
     ) -> matching_service_pb2.RequestMatchResponse:
         """Invite a person."""
-        answer = await self._store.request_match(
+        requested = await self._store.request_match(
             request.user_id,
             candidate_user_id=request.candidate_user_id or None,
             radius_miles=_radius(request),
@@ -113,14 +116,14 @@ class MatchingService:
             request_id=request.request_id or None,
         )
         return matching_service_pb2.RequestMatchResponse(
-            match=match_message(answer["match"]), candidate=candidate_message(answer["candidate"])
+            match=match_message(requested.match), candidate=candidate_message(requested.candidate)
         )
 
     async def respond_to_match(
         self, request: matching_service_pb2.RespondToMatchRequest, _call: Call
     ) -> matching_service_pb2.RespondToMatchResponse:
         """Accept or decline an invitation."""
-        answer = await self._store.respond_to_match(
+        answered = await self._store.respond_to_match(
             request.match_id,
             request.user_id,
             response=matching_pb2.MatchResponse.Name(request.response).removeprefix("MATCH_RESPONSE_"),
@@ -128,26 +131,24 @@ class MatchingService:
             request_id=request.request_id or None,
         )
         return matching_service_pb2.RespondToMatchResponse(
-            match=match_message(answer["match"]),
-            next_match=match_message(answer["next_match"]) if answer["next_match"] else None,
-            next_candidate=candidate_message(answer["next_candidate"]) if answer["next_candidate"] else None,
+            match=match_message(answered.match),
+            next_match=match_message(answered.next_match) if answered.next_match else None,
+            next_candidate=candidate_message(answered.next_candidate) if answered.next_candidate else None,
         )
 
     async def cancel_match(
         self, request: matching_service_pb2.CancelMatchRequest, _call: Call
     ) -> matching_service_pb2.CancelMatchResponse:
         """Withdraw an invitation."""
-        answer = await self._store.cancel_match(
-            request.match_id, request.user_id, request_id=request.request_id or None
-        )
-        return matching_service_pb2.CancelMatchResponse(match=match_message(answer["match"]))
+        match = await self._store.cancel_match(request.match_id, request.user_id, request_id=request.request_id or None)
+        return matching_service_pb2.CancelMatchResponse(match=match_message(match))
 
     async def end_match(
         self, request: matching_service_pb2.EndMatchRequest, _call: Call
     ) -> matching_service_pb2.EndMatchResponse:
         """End an accepted match."""
-        answer = await self._store.end_match(request.match_id, request.user_id, request_id=request.request_id or None)
-        return matching_service_pb2.EndMatchResponse(match=match_message(answer["match"]))
+        match = await self._store.end_match(request.match_id, request.user_id, request_id=request.request_id or None)
+        return matching_service_pb2.EndMatchResponse(match=match_message(match))
 
     async def block_user(
         self, request: matching_service_pb2.BlockUserRequest, _call: Call
@@ -167,32 +168,30 @@ class MatchingService:
         self, request: matching_service_pb2.GetReputationRequest, _call: Call
     ) -> matching_service_pb2.GetReputationResponse:
         """Return what others may know of a person's reliability."""
-        answer = await self._store.get_reputation(request.user_id)
-        row = answer["reputation"]
-        reputation = matching_pb2.Reputation(**row | {"badge": f"REPUTATION_BADGE_{row['badge']}"})
-        return matching_service_pb2.GetReputationResponse(reputation=reputation)
+        reputation = await self._store.get_reputation(request.user_id)
+        return matching_service_pb2.GetReputationResponse(reputation=reputation_message(reputation))
 
     async def get_match(
         self, request: matching_service_pb2.GetMatchRequest, _call: Call
     ) -> matching_service_pb2.GetMatchResponse:
         """Return a match."""
-        answer = await self._store.get_match(request.match_id, request.user_id)
-        return matching_service_pb2.GetMatchResponse(match=match_message(answer["match"]))
+        match = await self._store.get_match(request.match_id, request.user_id)
+        return matching_service_pb2.GetMatchResponse(match=match_message(match))
 
     async def list_matches(
         self, request: matching_service_pb2.ListMatchesRequest, _call: Call
     ) -> matching_service_pb2.ListMatchesResponse:
         """List a person's matches."""
         states = sorted(matching_pb2.MatchState.Name(state).removeprefix("MATCH_STATE_") for state in request.states)
-        answer = await self._store.list_matches(
+        page = await self._store.list_matches(
             request.user_id,
             states=states or None,
             page_size=_page_size(request.page_size, DEFAULT_MATCHES),
             after=last_id_of(request.page_token, request.user_id, states),
         )
         return matching_service_pb2.ListMatchesResponse(
-            matches=[match_message(match) for match in answer["matches"]],
-            next_page_token=page_token(answer["next_after"], request.user_id, states),
+            matches=[match_message(match) for match in page.matches],
+            next_page_token=page_token(page.next_after, request.user_id, states),
         )
 
     async def watch_matches(
@@ -213,30 +212,17 @@ class MatchingService:
         """Make a link."""
         self._links.check_enabled()
         ttl = request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else DEFAULT_TTL_SECONDS
-        answer = await self._store.share_match(
+        link = await self._store.share_match(
             request.match_id, request.user_id, ttl_seconds=ttl, request_id=request.request_id or None
         )
-        link = answer["share_link"]
-        return matching_service_pb2.ShareMatchResponse(
-            share_link=matching_pb2.ShareLink(
-                id=link["id"],
-                token=self._links.token(link["id"]),
-                create_time=timestamp(datetime.fromisoformat(link["create_time"])),
-                expire_time=timestamp(datetime.fromisoformat(link["expire_time"])),
-            )
-        )
+        return matching_service_pb2.ShareMatchResponse(share_link=share_link_message(link, self._links.token(link.id)))
 
     async def resolve_share_link(
         self, request: matching_service_pb2.ResolveShareLinkRequest, _call: Call
     ) -> matching_service_pb2.ResolveShareLinkResponse:
         """Return what a link shows."""
-        answer = await self._store.get_shared_match(self._links.link_id(request.token))
-        shown = answer["shared_match"]
-        return matching_service_pb2.ResolveShareLinkResponse(
-            shared_match=matching_pb2.SharedMatch(
-                first_name=shown["first_name"], respond_time=timestamp(datetime.fromisoformat(shown["respond_time"]))
-            )
-        )
+        shown = await self._store.get_shared_match(self._links.link_id(request.token))
+        return matching_service_pb2.ResolveShareLinkResponse(shared_match=shared_match_message(shown))
 
     async def revoke_share_link(
         self, request: matching_service_pb2.RevokeShareLinkRequest, _call: Call

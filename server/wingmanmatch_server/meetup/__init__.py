@@ -2,6 +2,7 @@
 
     service.py  the gRPC face
     store.py    what it asks of the database, one method a transaction
+    rows.py     what the database returns
 
 The rules are SQL functions: `supabase/migrations/*_meetups.sql`. `docs/meetups.md` tells them in words.
 """

@@ -1,21 +1,20 @@
 """MeetupService: translates between the wire and the store."""
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from wingmanmatch.meetup.v1 import meetup_pb2, meetup_service_pb2
 from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.meetup.rows import Meetup
 from wingmanmatch_server.meetup.store import MeetupStore
 from wingmanmatch_server.paging import last_id_of, page_token
+from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
-TIMES = (
-    *("scheduled_time", "requester_confirm_time", "invitee_confirm_time"),
-    *("create_time", "update_time", "expire_time"),
-)
+STATE = "MEETUP_STATE_"
+STATES = short_names(meetup_pb2.MeetupState.items(), STATE)
 
 
 class MeetupService:
@@ -28,7 +27,7 @@ class MeetupService:
         self, request: meetup_service_pb2.ScheduleMeetupRequest, _call: Call
     ) -> meetup_service_pb2.ScheduleMeetupResponse:
         """Schedule a meet-up of an accepted match."""
-        answer = await self._store.schedule_meetup(
+        meetup = await self._store.schedule_meetup(
             request.match_id,
             request.user_id,
             venue_name=request.venue_name,
@@ -37,22 +36,22 @@ class MeetupService:
             invitee_challenge_id=request.invitee_challenge_id or None,
             request_id=request.request_id or None,
         )
-        return meetup_service_pb2.ScheduleMeetupResponse(meetup=_meetup(answer["meetup"]))
+        return meetup_service_pb2.ScheduleMeetupResponse(meetup=_message(meetup))
 
     async def get_meetup(
         self, request: meetup_service_pb2.GetMeetupRequest, _call: Call
     ) -> meetup_service_pb2.GetMeetupResponse:
         """Return a meet-up."""
-        answer = await self._store.get_meetup(request.meetup_id, request.user_id)
-        return meetup_service_pb2.GetMeetupResponse(meetup=_meetup(answer["meetup"]))
+        meetup = await self._store.get_meetup(request.meetup_id, request.user_id)
+        return meetup_service_pb2.GetMeetupResponse(meetup=_message(meetup))
 
     async def list_meetups(
         self, request: meetup_service_pb2.ListMeetupsRequest, _call: Call
     ) -> meetup_service_pb2.ListMeetupsResponse:
         """List a person's meet-ups."""
-        states = sorted(meetup_pb2.MeetupState.Name(state).removeprefix("MEETUP_STATE_") for state in request.states)
+        states = sorted(meetup_pb2.MeetupState.Name(state).removeprefix(STATE) for state in request.states)
         asked = (request.user_id, states, request.match_id)
-        answer = await self._store.list_meetups(
+        page = await self._store.list_meetups(
             request.user_id,
             states=states or None,
             match_id=request.match_id or None,
@@ -60,65 +59,80 @@ class MeetupService:
             after=last_id_of(request.page_token, *asked),
         )
         return meetup_service_pb2.ListMeetupsResponse(
-            meetups=[_meetup(meetup) for meetup in answer["meetups"]],
-            next_page_token=page_token(answer["next_after"], *asked),
+            meetups=[_message(meetup) for meetup in page.meetups],
+            next_page_token=page_token(page.next_after, *asked),
         )
 
     async def reschedule_meetup(
         self, request: meetup_service_pb2.RescheduleMeetupRequest, _call: Call
     ) -> meetup_service_pb2.RescheduleMeetupResponse:
         """Move a meet-up to another time or place."""
-        answer = await self._store.reschedule_meetup(
+        meetup = await self._store.reschedule_meetup(
             request.meetup_id,
             request.user_id,
             scheduled_time=_written(request.scheduled_time) if request.HasField("scheduled_time") else None,
             venue_name=request.venue_name or None,
             request_id=request.request_id or None,
         )
-        return meetup_service_pb2.RescheduleMeetupResponse(meetup=_meetup(answer["meetup"]))
+        return meetup_service_pb2.RescheduleMeetupResponse(meetup=_message(meetup))
 
     async def cancel_meetup(
         self, request: meetup_service_pb2.CancelMeetupRequest, _call: Call
     ) -> meetup_service_pb2.CancelMeetupResponse:
         """Call a meet-up off."""
-        answer = await self._store.cancel_meetup(
+        meetup = await self._store.cancel_meetup(
             request.meetup_id, request.user_id, request_id=request.request_id or None
         )
-        return meetup_service_pb2.CancelMeetupResponse(meetup=_meetup(answer["meetup"]))
+        return meetup_service_pb2.CancelMeetupResponse(meetup=_message(meetup))
 
     async def confirm_meetup(
         self, request: meetup_service_pb2.ConfirmMeetupRequest, _call: Call
     ) -> meetup_service_pb2.ConfirmMeetupResponse:
         """Confirm that the other person was there."""
-        answer = await self._store.confirm_meetup(
+        meetup = await self._store.confirm_meetup(
             request.meetup_id, request.user_id, request_id=request.request_id or None
         )
-        return meetup_service_pb2.ConfirmMeetupResponse(meetup=_meetup(answer["meetup"]))
+        return meetup_service_pb2.ConfirmMeetupResponse(meetup=_message(meetup))
 
     async def report_no_show(
         self, request: meetup_service_pb2.ReportNoShowRequest, _call: Call
     ) -> meetup_service_pb2.ReportNoShowResponse:
         """Report that the other person was missing."""
-        answer = await self._store.report_no_show(
+        meetup = await self._store.report_no_show(
             request.meetup_id, request.user_id, request_id=request.request_id or None
         )
-        return meetup_service_pb2.ReportNoShowResponse(meetup=_meetup(answer["meetup"]))
+        return meetup_service_pb2.ReportNoShowResponse(meetup=_message(meetup))
 
     async def update_meetup_notes(
         self, request: meetup_service_pb2.UpdateMeetupNotesRequest, _call: Call
     ) -> meetup_service_pb2.UpdateMeetupNotesResponse:
         """Replace a person's own notes."""
-        answer = await self._store.update_meetup_notes(
+        meetup = await self._store.update_meetup_notes(
             request.meetup_id, request.user_id, request.notes, request_id=request.request_id or None
         )
-        return meetup_service_pb2.UpdateMeetupNotesResponse(meetup=_meetup(answer["meetup"]))
+        return meetup_service_pb2.UpdateMeetupNotesResponse(meetup=_message(meetup))
 
 
 def _written(moment: Timestamp) -> str:
     return moment.ToDatetime(tzinfo=UTC).isoformat()
 
 
-def _meetup(row: dict[str, Any]) -> meetup_pb2.Meetup:
-    times = {name: datetime.fromisoformat(row[name]) for name in TIMES if row[name]}
-    given = {name: value for name, value in row.items() if name not in TIMES}
-    return meetup_pb2.Meetup(**given | times | {"state": f"MEETUP_STATE_{row['state']}"})
+def _message(meetup: Meetup) -> meetup_pb2.Meetup:
+    return meetup_pb2.Meetup(
+        id=meetup.id,
+        match_id=meetup.match_id,
+        requester_id=meetup.requester_id,
+        invitee_id=meetup.invitee_id,
+        state=STATES[meetup.state],
+        venue_name=meetup.venue_name,
+        scheduled_time=timestamp(meetup.scheduled_time),
+        requester_challenge_id=meetup.requester_challenge_id or "",
+        invitee_challenge_id=meetup.invitee_challenge_id or "",
+        requester_confirm_time=timestamp(meetup.requester_confirm_time),
+        invitee_confirm_time=timestamp(meetup.invitee_confirm_time),
+        no_show_user_ids=meetup.no_show_user_ids,
+        notes=meetup.notes,
+        create_time=timestamp(meetup.create_time),
+        update_time=timestamp(meetup.update_time),
+        expire_time=timestamp(meetup.expire_time),
+    )

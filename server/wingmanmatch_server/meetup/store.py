@@ -1,23 +1,26 @@
 """What meet-ups ask of the database. One method is one call is one transaction: it has its whole effect or none.
 
-Answers are JSON objects, and what is in them has the field names of the API: times as ISO 8601 text, enum values
-without their prefix. Every method also raises errors.Unavailable if the database does not answer.
+Every method also raises errors.Unavailable if the database does not answer, and ResultInvalid if what it returns is
+not what `rows.py` declares.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from wingmanmatch_server.drivers.database import Database
+from wingmanmatch_server.drivers.results import ResultType
+from wingmanmatch_server.meetup.rows import Meetup, MeetupPage
 
-Json = dict[str, Any]
+_MEETUP = ResultType(Meetup, "meetup")
+_MEETUPS = ResultType(MeetupPage)
+_EXPIRED = ResultType(int, "expired")
 
 
 class MeetupStore:
     """Meet-ups, each shown to its two people alone: to anybody else it does not exist, errors.NotFound.
 
-    Times are ISO 8601 with an offset. Every `request_id` is a UUID or None: a mutation repeated with it within 24 hours
-    returns the first answer again and changes nothing. Mutations raise errors.InvalidArgument REQUEST_ID_REUSED if it
-    came with another request.
+    Times given are ISO 8601 with an offset. Every `request_id` is a UUID or None: a mutation repeated with it within 24
+    hours returns the first answer again and changes nothing. Mutations raise errors.InvalidArgument REQUEST_ID_REUSED
+    if it came with another request.
     """
 
     def __init__(self, database: Database) -> None:
@@ -33,13 +36,14 @@ class MeetupStore:
         requester_challenge_id: str | None = None,
         invitee_challenge_id: str | None = None,
         request_id: str | None = None,
-    ) -> Json:
-        """Schedule a meet-up of an accepted match, write its mails and reminders, and return {meetup}.
+    ) -> Meetup:
+        """Schedule a meet-up of an accepted match, write its mails and reminders, and return it.
 
         Raises errors.NotFound about the match and the challenges, errors.FailedPrecondition MATCH_NOT_ACCEPTED and
         MEETUP_EXISTS, errors.InvalidArgument MEETUP_TIME_PAST.
         """
-        return await self._call(
+        return await _MEETUP.call(
+            self._database,
             "schedule_meetup",
             p_match_id=match_id,
             p_user_id=user_id,
@@ -58,13 +62,14 @@ class MeetupStore:
         scheduled_time: str | None = None,
         venue_name: str | None = None,
         request_id: str | None = None,
-    ) -> Json:
-        """Move a meet-up that has not begun, its reminders too, write the mails, and return {meetup}.
+    ) -> Meetup:
+        """Move a meet-up that has not begun, its reminders too, write the mails, and return it.
 
         What is None stays, and what changes nothing is told to nobody. Raises errors.FailedPrecondition
         MEETUP_NOT_SCHEDULED and MEETUP_STARTED, errors.InvalidArgument MEETUP_TIME_PAST.
         """
-        return await self._call(
+        return await _MEETUP.call(
+            self._database,
             "reschedule_meetup",
             p_meetup_id=meetup_id,
             p_user_id=user_id,
@@ -73,40 +78,51 @@ class MeetupStore:
             p_request_id=request_id,
         )
 
-    async def cancel_meetup(self, meetup_id: str, user_id: str, *, request_id: str | None = None) -> Json:
-        """Call off a meet-up that has not begun, drop its reminders, write the mails, and return {meetup}.
+    async def cancel_meetup(self, meetup_id: str, user_id: str, *, request_id: str | None = None) -> Meetup:
+        """Call off a meet-up that has not begun, drop its reminders, write the mails, and return it.
 
         Raises errors.FailedPrecondition MEETUP_NOT_SCHEDULED and MEETUP_STARTED.
         """
-        return await self._call("cancel_meetup", p_meetup_id=meetup_id, p_user_id=user_id, p_request_id=request_id)
+        return await _MEETUP.call(
+            self._database, "cancel_meetup", p_meetup_id=meetup_id, p_user_id=user_id, p_request_id=request_id
+        )
 
-    async def confirm_meetup(self, meetup_id: str, user_id: str, *, request_id: str | None = None) -> Json:
-        """Say that the other person was there; return {meetup}, COMPLETED once both did.
+    async def confirm_meetup(self, meetup_id: str, user_id: str, *, request_id: str | None = None) -> Meetup:
+        """Say that the other person was there; return the meetup, COMPLETED once both did.
 
         Saying so again changes nothing. Raises errors.FailedPrecondition MEETUP_NOT_STARTED, MEETUP_NOT_SCHEDULED, and
         MEETUP_ANSWERED to who reported the other missing.
         """
-        return await self._call("confirm_meetup", p_meetup_id=meetup_id, p_user_id=user_id, p_request_id=request_id)
+        return await _MEETUP.call(
+            self._database, "confirm_meetup", p_meetup_id=meetup_id, p_user_id=user_id, p_request_id=request_id
+        )
 
-    async def report_no_show(self, meetup_id: str, user_id: str, *, request_id: str | None = None) -> Json:
-        """Say that the other person was missing, which costs them reputation; return {meetup}, which is MISSED.
+    async def report_no_show(self, meetup_id: str, user_id: str, *, request_id: str | None = None) -> Meetup:
+        """Say that the other person was missing, which costs them reputation; return the meetup, which is MISSED.
 
         Saying so again changes nothing. Raises errors.FailedPrecondition MEETUP_NOT_STARTED, MEETUP_NOT_SCHEDULED, and
         MEETUP_ANSWERED to who confirmed the other.
         """
-        return await self._call("report_no_show", p_meetup_id=meetup_id, p_user_id=user_id, p_request_id=request_id)
+        return await _MEETUP.call(
+            self._database, "report_no_show", p_meetup_id=meetup_id, p_user_id=user_id, p_request_id=request_id
+        )
 
     async def update_meetup_notes(
         self, meetup_id: str, user_id: str, notes: str, *, request_id: str | None = None
-    ) -> Json:
-        """Replace what a person noted, for nobody else, on a meet-up; return {meetup}. Empty removes it."""
-        return await self._call(
-            "update_meetup_notes", p_meetup_id=meetup_id, p_user_id=user_id, p_notes=notes, p_request_id=request_id
+    ) -> Meetup:
+        """Replace what a person noted, for nobody else, on a meet-up; return the meetup. Empty removes it."""
+        return await _MEETUP.call(
+            self._database,
+            "update_meetup_notes",
+            p_meetup_id=meetup_id,
+            p_user_id=user_id,
+            p_notes=notes,
+            p_request_id=request_id,
         )
 
-    async def get_meetup(self, meetup_id: str, user_id: str) -> Json:
-        """Return {meetup} as one of its people sees it."""
-        return await self._call("get_meetup", p_meetup_id=meetup_id, p_user_id=user_id)
+    async def get_meetup(self, meetup_id: str, user_id: str) -> Meetup:
+        """Return a meetup as one of its people sees it."""
+        return await _MEETUP.call(self._database, "get_meetup", p_meetup_id=meetup_id, p_user_id=user_id)
 
     async def list_meetups(
         self,
@@ -116,13 +132,13 @@ class MeetupStore:
         match_id: str | None = None,
         page_size: int = 20,
         after: str | None = None,
-    ) -> Json:
-        """Return {meetups, next_after}: a person's meet-ups in `states`, or all, the latest scheduled time first.
+    ) -> MeetupPage:
+        """Return a person's meetups in `states`, or all, the latest scheduled time first, behind `after`.
 
-        `next_after` is None at the end of the list, and otherwise the `after` of its next page. Raises
-        errors.InvalidArgument PAGE_TOKEN_INVALID if `after` is no meet-up of the person.
+        Raises errors.InvalidArgument PAGE_TOKEN_INVALID if `after` is no meetup of the person.
         """
-        return await self._call(
+        return await _MEETUPS.call(
+            self._database,
             "list_meetups",
             p_user_id=user_id,
             p_states=states,
@@ -136,9 +152,4 @@ class MeetupStore:
 
         Any number of processes may do so at once. Until it happens such meet-ups are read as expired all the same.
         """
-        expired: int = (await self._call("expire_meetups", p_limit=limit))["expired"]
-        return expired
-
-    async def _call(self, function: str, **parameters: Any) -> Json:
-        answer: Json = await self._database.call(function, **parameters)
-        return answer
+        return await _EXPIRED.call(self._database, "expire_meetups", p_limit=limit)

@@ -11,7 +11,8 @@ import structlog
 from wingmanmatch_server.errors import DomainError, Unavailable
 from wingmanmatch_server.notification.mailer import Attachment, Delivery, Mailer, Outcome, OutgoingMail
 from wingmanmatch_server.notification.render import Recipient, Renderer, one_line
-from wingmanmatch_server.notification.store import Claim, ClaimedNotification, Clearance, NotificationStore
+from wingmanmatch_server.notification.rows import Claim, ClaimedNotification, Clearance
+from wingmanmatch_server.notification.store import NotificationStore
 
 log = structlog.get_logger(__name__)
 

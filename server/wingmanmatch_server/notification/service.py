@@ -1,8 +1,8 @@
 """NotificationService: translates between the wire and the store."""
 
 import hashlib
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection
+from datetime import UTC
 from typing import Any, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,17 +11,20 @@ from wingmanmatch.notification.v1 import notification_pb2, notification_service_
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.notification.render import Recipient, Renderer
+from wingmanmatch_server.notification.rows import Notification, Preferences, Suppression
 from wingmanmatch_server.notification.store import NotificationStore
 from wingmanmatch_server.notification.webhook import Webhooks
 from wingmanmatch_server.paging import last_id_of, page_token
-from wingmanmatch_server.wire import timestamp
+from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
 POLICY = "email_send"
 SAMPLE_ID = "00000000-0000-4000-8000-000000000000"
 KIND, STATE = "NOTIFICATION_KIND_", "NOTIFICATION_STATE_"
-TIMES = ("send_time", "create_time", "sent_time", "expire_time")
+KINDS = short_names(notification_pb2.NotificationKind.items(), KIND)
+STATES = short_names(notification_pb2.NotificationState.items(), STATE)
+CAUSES = short_names(notification_pb2.SuppressionCause.items(), "SUPPRESSION_CAUSE_")
 
 
 class Limiter(Protocol):
@@ -114,8 +117,8 @@ class NotificationService:
             match_id=request.match_id or None,
         )
         return notification_service_pb2.ListNotificationsResponse(
-            notifications=[_notification(each) for each in page["notifications"]],
-            next_page_token=page_token(page["next_after"], *arguments),
+            notifications=[_notification(each) for each in page.notifications],
+            next_page_token=page_token(page.next_after, *arguments),
         )
 
     async def cancel_notification(
@@ -193,33 +196,36 @@ def _iso(moment: Timestamp) -> str:
     return moment.ToDatetime(UTC).isoformat()
 
 
-def _notification(row: Mapping[str, Any]) -> notification_pb2.Notification:
-    times = {name: datetime.fromisoformat(row[name]) if row[name] else None for name in TIMES}
+def _notification(stored: Notification) -> notification_pb2.Notification:
     return notification_pb2.Notification(
-        **{
-            **row,
-            **times,
-            "kind": f"{KIND}{row['kind']}",
-            "state": f"{STATE}{row['state']}",
-        }
+        id=stored.id,
+        kind=KINDS[stored.kind],
+        state=STATES[stored.state],
+        user_id=stored.user_id or "",
+        match_id=stored.match_id or "",
+        send_time=timestamp(stored.send_time),
+        expire_time=timestamp(stored.expire_time),
+        create_time=timestamp(stored.create_time),
+        sent_time=timestamp(stored.sent_time),
+        attempt_count=stored.attempt_count,
+        provider_message_id=stored.provider_message_id or "",
+        last_error=stored.last_error or "",
     )
 
 
-def _preferences(row: Mapping[str, Any]) -> notification_pb2.NotificationPreferences:
-    suppression = row["suppression"]
+def _preferences(stored: Preferences) -> notification_pb2.NotificationPreferences:
     return notification_pb2.NotificationPreferences(
-        user_id=row["user_id"],
-        kinds=[
-            notification_pb2.KindPreference(kind=f"{KIND}{each['kind']}", enabled=each["enabled"])  # type: ignore[arg-type]
-            for each in row["kinds"]
-        ],
-        suppression=notification_pb2.Suppression(
-            cause=f"SUPPRESSION_CAUSE_{suppression['cause']}",  # type: ignore[arg-type]
-            create_time=timestamp(datetime.fromisoformat(suppression["create_time"])),
-        )
-        if suppression
-        else None,
-        update_time=timestamp(datetime.fromisoformat(row["update_time"])) if row["update_time"] else None,
+        user_id=stored.user_id,
+        kinds=[notification_pb2.KindPreference(kind=KINDS[each.kind], enabled=each.enabled) for each in stored.kinds],
+        suppression=_suppression(stored.suppression) if stored.suppression else None,
+        update_time=timestamp(stored.update_time),
+    )
+
+
+def _suppression(stored: Suppression) -> notification_pb2.Suppression:
+    return notification_pb2.Suppression(
+        cause=CAUSES[stored.cause],
+        create_time=timestamp(stored.create_time),
     )
 
 

@@ -2,61 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 from wingmanmatch_server.drivers.database import Database
+from wingmanmatch_server.drivers.results import ResultType
+from wingmanmatch_server.notification.rows import (
+    Claim,
+    ClaimedNotification,
+    Clearance,
+    Notification,
+    NotificationPage,
+    Pause,
+    Preferences,
+    RecordedEvent,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class ClaimedNotification:
-    """A due mail on lease to one owner.
-
-    `epoch` proves the lease. `rendered` is the content that an earlier attempt committed, None before the first.
-    """
-
-    id: str
-    epoch: int
-    kind: str
-    user_id: str | None
-    recipient_email: str
-    recipient_name: str
-    locale: str
-    payload: Mapping[str, Any]
-    match_id: str | None
-    send_time: datetime
-    create_time: datetime
-    rendered: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one claim got, and in how many seconds the next mail is due; None where none waits.
-
-    While deliveries are `paused` there is nothing to get, and the next mail is due when the pause ends.
-    """
-
-    notifications: tuple[ClaimedNotification, ...]
-    next_due_seconds: float | None
-    paused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Clearance:
-    """The permission to deliver: exactly `rendered`, under `idempotency_key`, as the `attempt_count`th attempt."""
-
-    rendered: Mapping[str, Any]
-    idempotency_key: str
-    attempt_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Why nothing is sent, and until when: THROTTLED, QUOTA or CONFIG, the provider's own name for it, ISO 8601."""
-
-    reason: str
-    error: str | None
-    until_time: str
+_CLAIM = ResultType(Claim)
+_MAY_SEND = ResultType(bool, "send")
+_CLEARANCE = ResultType(Clearance)
+_PAUSE = ResultType(Pause)
+_NOTIFICATION = ResultType(Notification, "notification")
+_NOTIFICATIONS = ResultType(NotificationPage)
+_RECORDED = ResultType(RecordedEvent)
+_PREFERENCES = ResultType(Preferences, "preferences")
+_STATE = ResultType(str)
+_COUNT = ResultType(int)
+_FLAG = ResultType(bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +48,11 @@ class DeliveryEvent:
 
 
 class NotificationStore:
-    """Mails in the database. Every method raises errors.Unavailable if it does not answer."""
+    """Mails in the database.
+
+    Every method raises errors.Unavailable if it does not answer, and ResultInvalid if what it returns is not what
+    `rows.py` declares.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -89,10 +64,9 @@ class NotificationStore:
         that may have gone out too long ago to be repeated safely become REVIEW. While deliveries are paused, by
         whatever replica, none is leased.
         """
-        answer = await self._database.call(
-            "claim_notifications", p_owner=owner, p_limit=limit, p_lease_seconds=lease_seconds
+        return await _CLAIM.call(
+            self._database, "claim_notifications", p_owner=owner, p_limit=limit, p_lease_seconds=lease_seconds
         )
-        return Claim(tuple(map(_claimed, answer["notifications"])), answer["next_due_seconds"], answer["paused"])
 
     async def begin_delivery(
         self, claimed: ClaimedNotification, rendered: Mapping[str, Any], lease_seconds: float
@@ -102,16 +76,15 @@ class NotificationStore:
         None if the mail must not go out: the lease is lost, or the mail expired, was cancelled or has become untrue, or
         deliveries are paused and it waits again.
         """
-        answer = await self._database.call(
-            "store_rendered_notification",
+        function = "store_rendered_notification"
+        result = await self._database.call(
+            function,
             p_id=claimed.id,
             p_epoch=claimed.epoch,
             p_rendered=rendered,
             p_lease_seconds=lease_seconds,
         )
-        if not answer["send"]:
-            return None
-        return Clearance(answer["rendered"], answer["idempotency_key"], answer["attempt_count"])
+        return _CLEARANCE.read(function, result) if _MAY_SEND.read(function, result) else None
 
     async def finish(
         self,
@@ -133,8 +106,9 @@ class NotificationStore:
         `pause_seconds` stops all replicas for so long, in the same transaction and even where the lease is lost: then
         the row stays as it is and the answer is None. `error` is a class name or code, never text from outside.
         """
-        state: str | None = await self._database.call(
-            "finish_notification",
+        function = "finish_notification"
+        state = await self._database.call(
+            function,
             p_id=claimed.id,
             p_epoch=claimed.epoch,
             p_outcome=outcome,
@@ -143,26 +117,24 @@ class NotificationStore:
             p_retry_seconds=retry_seconds,
             p_pause_seconds=pause_seconds,
         )
-        return state
+        return None if state is None else _STATE.read(function, state)
 
     async def resume(self) -> bool:
         """End a pause for CONFIG or QUOTA, whose cause may be mended; return whether there was one."""
-        resumed: bool = await self._database.call("resume_deliveries")
-        return resumed
+        return await _FLAG.call(self._database, "resume_deliveries")
 
     async def get_pause(self) -> Pause | None:
         """Return the pause that stands, None where deliveries go on."""
-        answer = await self._database.call("get_delivery_pause")
-        return Pause(answer["reason"], answer["error"], answer["until_time"]) if answer else None
+        pause = await self._database.call("get_delivery_pause")
+        return None if pause is None else _PAUSE.read("get_delivery_pause", pause)
 
     async def release(self, owner: str) -> int:
         """Give back all that `owner` holds, so that others can take it at once; return how many."""
-        released: int = await self._database.call("release_notifications", p_owner=owner)
-        return released
+        return await _COUNT.call(self._database, "release_notifications", p_owner=owner)
 
     async def send(
         self, kind: str, payload: Mapping[str, Any], *, request_id: str | None = None, **parameters: Any
-    ) -> Mapping[str, Any]:
+    ) -> Notification:
         """Store a mail and return it; what the recipient does not want is stored as SUPPRESSED.
 
         `parameters` are those of `send_notification`: user_id or recipient_email, recipient_name, locale, time_zone,
@@ -170,42 +142,40 @@ class NotificationStore:
         NOTIFICATION_QUEUE_FULL, InvalidArgument REQUEST_ID_REUSED.
         """
         named = {f"p_{name}": value for name, value in parameters.items()}
-        answer = await self._database.call(
-            "send_notification", p_kind=kind, p_payload=payload, p_request_id=request_id, **named
+        return await _NOTIFICATION.call(
+            self._database, "send_notification", p_kind=kind, p_payload=payload, p_request_id=request_id, **named
         )
-        return _notification(answer)
 
     async def is_answered(self, user_id: str | None, request_id: str) -> bool:
         """Return whether `send` has answered this request before, so that it will store nothing."""
-        answered: bool = await self._database.call("get_send_answered", p_user_id=user_id, p_request=request_id)
-        return answered
+        return await _FLAG.call(self._database, "get_send_answered", p_user_id=user_id, p_request=request_id)
 
-    async def cancel(self, notification_id: str, request_id: str | None = None) -> Mapping[str, Any]:
+    async def cancel(self, notification_id: str, request_id: str | None = None) -> Notification:
         """Call a mail off and return it: it will not be sent.
 
         Raises NotFound NOTIFICATION_NOT_FOUND, and FailedPrecondition: NOTIFICATION_IN_FLIGHT where nobody can tell,
         NOTIFICATION_STATE_INVALID where it is out or was given up.
         """
-        return _notification(
-            await self._database.call("cancel_notification", p_notification_id=notification_id, p_request_id=request_id)
+        return await _NOTIFICATION.call(
+            self._database, "cancel_notification", p_notification_id=notification_id, p_request_id=request_id
         )
 
-    async def retry(self, notification_id: str, request_id: str | None = None) -> Mapping[str, Any]:
+    async def retry(self, notification_id: str, request_id: str | None = None) -> Notification:
         """Send a mail in DEAD or REVIEW again, rendered anew, and return it.
 
         Raises NotFound NOTIFICATION_NOT_FOUND, FailedPrecondition NOTIFICATION_STATE_INVALID.
         """
-        return _notification(
-            await self._database.call("retry_notification", p_notification_id=notification_id, p_request_id=request_id)
+        return await _NOTIFICATION.call(
+            self._database, "retry_notification", p_notification_id=notification_id, p_request_id=request_id
         )
 
-    async def get_notification(self, notification_id: str, user_id: str | None = None) -> Mapping[str, Any]:
+    async def get_notification(self, notification_id: str, user_id: str | None = None) -> Notification:
         """Return one mail, without address and content; with `user_id`, only one to that person.
 
         Raises NotFound NOTIFICATION_NOT_FOUND.
         """
-        return _notification(
-            await self._database.call("get_notification", p_notification_id=notification_id, p_user_id=user_id)
+        return await _NOTIFICATION.call(
+            self._database, "get_notification", p_notification_id=notification_id, p_user_id=user_id
         )
 
     async def list_notifications(
@@ -217,12 +187,13 @@ class NotificationStore:
         states: Sequence[str] | None = None,
         kinds: Sequence[str] | None = None,
         match_id: str | None = None,
-    ) -> Mapping[str, Any]:
-        """Return {notifications, next_after}: a person's mails or everyone's, newest first, those following `after`.
+    ) -> NotificationPage:
+        """Return a person's mails or everyone's, newest first, those following `after`.
 
         Raises InvalidArgument PAGE_TOKEN_INVALID if `after` is not one of them.
         """
-        page: Mapping[str, Any] = await self._database.call(
+        return await _NOTIFICATIONS.call(
+            self._database,
             "list_notifications",
             p_user_id=user_id,
             p_states=states,
@@ -231,30 +202,29 @@ class NotificationStore:
             p_page_size=page_size,
             p_after=after,
         )
-        return page
 
-    async def record_event(self, event: DeliveryEvent) -> Mapping[str, Any] | None:
+    async def record_event(self, event: DeliveryEvent) -> Notification | None:
         """Take in what the provider tells, once, and return the mail it is about, None if it is none of ours.
 
         Events may come more than once and in any order: the mail's state is the highest that any of them says.
         """
         named = {f"p_{name}": value for name, value in asdict(event).items()}
-        answer = await self._database.call("record_delivery_event", **named)
-        notification: Mapping[str, Any] | None = answer["notification"]
-        return notification
+        return (await _RECORDED.call(self._database, "record_delivery_event", **named)).notification
 
-    async def get_preferences(self, user_id: str) -> Mapping[str, Any]:
-        """Return a person's preferences, one for each kind. Raises NotFound PROFILE_NOT_FOUND."""
-        return _preferences(await self._database.call("get_notification_preferences", p_user_id=user_id))
+    async def get_preferences(self, user_id: str) -> Preferences:
+        """Return a person's preferences. Raises NotFound PROFILE_NOT_FOUND."""
+        return await _PREFERENCES.call(self._database, "get_notification_preferences", p_user_id=user_id)
 
     async def update_preferences(
         self, user_id: str, kinds: Sequence[Mapping[str, Any]], request_id: str | None = None
-    ) -> Mapping[str, Any]:
+    ) -> Preferences:
         """Turn kinds, each {kind, enabled}, on or off and return all preferences. Raises NotFound PROFILE_NOT_FOUND."""
-        return _preferences(
-            await self._database.call(
-                "update_notification_preferences", p_user_id=user_id, p_kinds=kinds, p_request_id=request_id
-            )
+        return await _PREFERENCES.call(
+            self._database,
+            "update_notification_preferences",
+            p_user_id=user_id,
+            p_kinds=kinds,
+            p_request_id=request_id,
         )
 
     async def unsubscribe(self, user_id: str, kind: str) -> None:
@@ -264,18 +234,3 @@ class NotificationStore:
     async def purge_events(self) -> None:
         """Forget provider's events of more than 30 days ago, some at a time."""
         await self._database.call("purge_delivery_events")
-
-
-def _notification(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    notification: Mapping[str, Any] = answer["notification"]
-    return notification
-
-
-def _preferences(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    preferences: Mapping[str, Any] = answer["preferences"]
-    return preferences
-
-
-def _claimed(row: Mapping[str, Any]) -> ClaimedNotification:
-    times = {name: datetime.fromisoformat(row[name]) for name in ("send_time", "create_time")}
-    return ClaimedNotification(**{**row, **times})

@@ -8,6 +8,7 @@ import pytest
 
 from support.challenges import Challenges, Replica
 from wingmanmatch_server import errors
+from wingmanmatch_server.challenge.rows import ChallengeList
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 
@@ -125,8 +126,8 @@ async def test_failure_is_shared_and_not_kept(replica: Replica, monkeypatch: pyt
     away = errors.Unavailable("DATABASE_UNAVAILABLE", "the database does not answer")
     asked = []
 
-    async def fail(known_version: str | None = None) -> dict[str, object]:
-        asked.append(known_version)
+    async def fail() -> ChallengeList:
+        asked.append("asked")
         await asyncio.sleep(0)
         raise away
 
@@ -143,7 +144,7 @@ async def test_catalogue_is_the_anonymous_roles(challenges: Challenges) -> None:
     assert await challenges.catalogue()
     await challenges.sql.execute('drop policy "Everybody reads the catalogue" on approach_challenges')
     try:
-        assert await challenges.catalogue() == []
+        assert await challenges.catalogue() == ()
     finally:
         await challenges.sql.execute(
             """create policy "Everybody reads the catalogue" on approach_challenges

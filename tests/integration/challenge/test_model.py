@@ -1,6 +1,6 @@
 """The store against a model of it: whatever people do in whatever order, both agree."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from support.challenges import DURATION_DAYS, Challenges, somebody
 from wingmanmatch_server import errors
+from wingmanmatch_server.challenge.rows import Challenge
 
 PEOPLE = 2
 OFFERED = 3
@@ -38,7 +39,7 @@ class Attempt:
 class Model:
     """Attempts as people understand them, beside the store that has to agree."""
 
-    def __init__(self, challenges: Challenges, people: list[str], catalogue: list[dict[str, Any]]) -> None:
+    def __init__(self, challenges: Challenges, people: list[str], catalogue: Sequence[Challenge]) -> None:
         self.challenges, self.people, self.catalogue = challenges, people, catalogue
         self.now = 0.0
         self.attempts: list[Attempt] = []
@@ -52,7 +53,7 @@ class Model:
     def points(self, owner: int) -> int:
         """Return what a person must have earned."""
         mine = (each for each in self.attempts if each.owner == owner and each.submitted)
-        return sum(self.catalogue[each.challenge]["points"] for each in mine)
+        return sum(self.catalogue[each.challenge].points for each in mine)
 
     async def apply(self, name: str, *arguments: Any) -> None:
         """Do one operation to both."""
@@ -63,12 +64,12 @@ class Model:
         for owner, user_id in enumerate(self.people):
             listed = await self.challenges.store.list_of_user(user_id, page_size=100)
             mine = [each for each in reversed(self.attempts) if each.owner == owner]
-            found = [(each["id"], each["state"]) for each in listed["user_challenges"]]
+            found = [(each.id, each.state) for each in listed.user_challenges]
             assert sorted(found) == sorted((each.id, self.state(each)) for each in mine)
-            assert listed["total_points"] == self.points(owner)
+            assert listed.total_points == self.points(owner)
 
     async def _start(self, owner: int, challenge: int) -> None:
-        challenge_id = self.catalogue[challenge]["id"]
+        challenge_id = self.catalogue[challenge].id
         answer = await outcome(self.challenges.store.start(self.people[owner], challenge_id))
         busy = [
             each
@@ -79,7 +80,7 @@ class Model:
             assert answer == "CHALLENGE_IN_PROGRESS"
         else:
             expire = self.now + DURATION_DAYS
-            self.attempts.append(Attempt(answer["user_challenge"]["id"], owner, challenge, expire))
+            self.attempts.append(Attempt(answer.id, owner, challenge, expire))
 
     async def _submit(self, owner: int, back: int) -> None:
         if back >= len(self.attempts):
@@ -92,14 +93,14 @@ class Model:
             assert answer == f"CHALLENGE_{self.state(attempt)}"
         else:
             attempt.submitted = True
-            assert answer["total_points"] == self.points(owner)
+            assert answer.total_points == self.points(owner)
 
     async def _pass(self, days: float) -> None:
         self.now += days
         await self.challenges.let_pass(timedelta(days=days))
 
 
-async def outcome(call: Awaitable[dict[str, Any]]) -> Any:
+async def outcome(call: Awaitable[Any]) -> Any:
     """Return the answer, or the reason of the refusal."""
     try:
         return await call

@@ -2,29 +2,28 @@
 
 import asyncio
 import time
-from typing import Any
 
 from support.claude import Asking
 from support.claude_server import BreaksOff, ClaudeServer
 from wingmanmatch_server.coaching.budget import Taken, TokenBudget
 from wingmanmatch_server.coaching.planner import MODEL_SECONDS, Adviser, Planner
 from wingmanmatch_server.coaching.prompts import Prompts
+from wingmanmatch_server.coaching.rows import CatalogueEntry, PlanFacts, PlannedPerson
 from wingmanmatch_server.coaching.safety import Safety
 from wingmanmatch_server.resilience.deadline import set_deadline
 
-PERSON = {"experience_level": "BEGINNER", "confidence_archetype": "GHOST", "done_challenge_ids": []}
-FACTS = {
-    "match_id": "m",
-    "requester": PERSON | {"user_id": "a"},
-    "invitee": PERSON | {"user_id": "b"},
-    "challenges": [{"id": "1", "title": "A smile and a nod", "difficulty": "BEGINNER"}],
-}
+FACTS = PlanFacts(
+    match_id="m",
+    requester=PlannedPerson("a", "BEGINNER", "GHOST", ()),
+    invitee=PlannedPerson("b", "BEGINNER", "GHOST", ()),
+    challenges=(CatalogueEntry("1", "A smile and a nod", "BEGINNER"),),
+)
 
 
 class Facts:
     """One match."""
 
-    async def plan_facts(self, _match_id: str, _user_id: str) -> dict[str, Any]:
+    async def plan_facts(self, _match_id: str, _user_id: str) -> PlanFacts:
         """Return it."""
         return FACTS
 

@@ -122,8 +122,8 @@ async def test_pages_join_to_the_whole_list(world: People) -> None:
         after = None
         while True:
             page = await world.store.list_candidates(seeker["user_id"], radius_miles=500, page_size=7, after=after)
-            pages += [candidate["user_id"] for candidate in page["candidates"]]
-            after = page["next_after"]
+            pages += [candidate.user_id for candidate in page.candidates]
+            after = page.next_after
             if after is None:
                 break
         assert pages == expected_candidates(seeker, rows, avoided, 500)
@@ -135,9 +135,9 @@ async def test_distances_are_shown_as_promised(world: People) -> None:
     by_id = {row["user_id"]: row for row in rows}
     coarse_seen = fine_seen = 0
     for seeker in random.Random(5).sample([row for row in rows if row["active"]], 60):
-        for candidate in (await world.store.list_candidates(seeker["user_id"], page_size=20))["candidates"]:
-            row = by_id[candidate["user_id"]]
-            exact, shown = great_circle_miles(seeker, row), candidate["distance_miles"]
+        for candidate in (await world.store.list_candidates(seeker["user_id"], page_size=20)).candidates:
+            row = by_id[candidate.user_id]
+            exact, shown = great_circle_miles(seeker, row), candidate.distance_miles
             if seeker["coarse"] or row["coarse"]:
                 assert shown % 5 == 0
                 assert exact <= shown <= max(exact + 5, 5)
@@ -181,7 +181,7 @@ async def test_candidates_tell_only_what_others_may_know(people: People) -> None
     """A candidate carries the fields of the API: no mail address, no surname, no place."""
     seeker = await people.join()
     await people.join()
-    (candidate,) = (await people.store.list_candidates(seeker))["candidates"]
+    (candidate,) = (await people.store._database.call("list_candidates", p_user_id=seeker))["candidates"]
     assert set(candidate) == {
         *("user_id", "first_name", "bio", "photo_url", "experience_level", "confidence_archetype"),
         *("distance_miles", "reputation"),

@@ -3,7 +3,8 @@
 import asyncio
 import uuid
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from support.people import VIENNA, People, new_profile
 from wingmanmatch_server import errors
 from wingmanmatch_server.matching.erasure import Erasure
 from wingmanmatch_server.matching.export import Export
+from wingmanmatch_server.matching.rows import FeedPosition
 
 NOBODY = str(uuid.UUID(int=0))
 # Texts by which the erased person would be recognized wherever they stand.
@@ -83,7 +85,7 @@ async def live_fully(people: People) -> tuple[str, str]:
     asked = await people.store.request_match(
         me, candidate_user_id=friend, message=message, venue_suggestion=venue, request_id=people.new_id()
     )
-    await people.answer(asked["match"], "ACCEPT")
+    await people.answer(asked.match, "ACCEPT")
     await people.store.request_match(
         suitor, candidate_user_id=me, message="The suitor's own words.", request_id=people.new_id()
     )
@@ -99,8 +101,8 @@ async def live_fully(people: People) -> tuple[str, str]:
         people.new_id(),
         MARKS["email"].upper(),
     )
-    meetup = await people.schedule(asked["match"], me, venue_name=place, request_id=people.new_id())
-    await people.meetups.update_meetup_notes(meetup["id"], me, diary, request_id=people.new_id())
+    meetup = await people.schedule(asked.match, me, venue_name=place, request_id=people.new_id())
+    await people.meetups.update_meetup_notes(meetup.id, me, diary, request_id=people.new_id())
     await people.sql.execute("select unsubscribe($1, 'SESSION_REMINDER')", me)
     await people.sql.execute(
         """with started as (
@@ -112,7 +114,7 @@ async def live_fully(people: People) -> tuple[str, str]:
         notes,
     )
     await people.sql.execute("select share_challenge(id, user_id, 60, user_id) from user_challenges")
-    await people.store.share_match(asked["match"]["id"], me, ttl_seconds=60)
+    await people.store.share_match(asked.match.id, me, ttl_seconds=60)
     await people.sql.execute(
         """select record_delivery_event('event', 'delivered', p_notification_id => id)
         from notifications where user_id = $1 limit 1""",
@@ -143,31 +145,32 @@ async def test_others_keep_their_history(people: People) -> None:
     me, friend = await live_fully(people)
     suitor = await people.sql.fetchval("select requester_id::text from matches where invitee_id = $1", me)
     await people.store.delete_profile(me)
-    (ended,) = (await people.store.list_matches(friend))["matches"]
-    (cancelled,) = (await people.store.list_matches(suitor))["matches"]
-    assert (ended["requester_id"], ended["state"], ended["message"]) == (NOBODY, "ENDED", "")
-    assert (cancelled["invitee_id"], cancelled["state"]) == (NOBODY, "CANCELLED")
-    assert cancelled["message"] == "The suitor's own words."
-    assert await people.store.get_match(ended["id"], friend) == {"match": ended}
+    (ended,) = (await people.store.list_matches(friend)).matches
+    (cancelled,) = (await people.store.list_matches(suitor)).matches
+    assert (ended.requester_id, ended.state, ended.message) == (NOBODY, "ENDED", "")
+    assert (cancelled.invitee_id, cancelled.state) == (NOBODY, "CANCELLED")
+    assert cancelled.message == "The suitor's own words."
+    assert await people.store.get_match(ended.id, friend) == ended
     assert await people.broken_rules() == []
     match = await people.invite(suitor, friend)
-    assert match["state"] == "PENDING"
+    assert match.state == "PENDING"
 
 
 async def test_partners_are_told_that_the_meetup_is_off(people: People) -> None:
     """A mail that names nobody takes it out of their calendars, and their history keeps what they wrote themselves."""
     me, friend = await live_fully(people)
-    (meetup,) = (await people.meetups.list_meetups(friend))["meetups"]
-    await people.meetups.update_meetup_notes(meetup["id"], friend, "The friend's own notes.")
+    (meetup,) = (await people.meetups.list_meetups(friend)).meetups
+    await people.meetups.update_meetup_notes(meetup.id, friend, "The friend's own notes.")
     await people.store.delete_profile(me)
-    (kept,) = (await people.meetups.list_meetups(friend))["meetups"]
-    assert kept == meetup | {
-        "state": "CANCELLED",
-        "requester_id": NOBODY,
-        "venue_name": "",
-        "notes": "The friend's own notes.",
-        "update_time": kept["update_time"],
-    }
+    (kept,) = (await people.meetups.list_meetups(friend)).meetups
+    assert kept == replace(
+        meetup,
+        state="CANCELLED",
+        requester_id=NOBODY,
+        venue_name="",
+        notes="The friend's own notes.",
+        update_time=kept.update_time,
+    )
     (mail,) = await people.sql.fetch(
         "select user_id::text, kind, payload ->> 'sequence' as sequence from notifications where state = 'PENDING'"
     )
@@ -179,10 +182,10 @@ async def test_place_that_the_partner_chose_stays(people: People) -> None:
     me, friend = await people.join_many(2)
     match = await people.match(me, friend)
     meetup = await people.schedule(match, me, venue_name="the venuemark")
-    await people.meetups.reschedule_meetup(meetup["id"], friend, venue_name="Augarten")
+    await people.meetups.reschedule_meetup(meetup.id, friend, venue_name="Augarten")
     await people.store.delete_profile(me)
-    (kept,) = (await people.meetups.list_meetups(friend))["meetups"]
-    assert kept["venue_name"] == "Augarten"
+    (kept,) = (await people.meetups.list_meetups(friend)).meetups
+    assert kept.venue_name == "Augarten"
     assert await traces(people, "venuemark") == set()
 
 
@@ -191,11 +194,11 @@ async def test_what_was_earned_together_stays(people: People) -> None:
     me, friend = await people.join_many(2)
     meetup = await people.schedule(await people.match(me, friend), me)
     await people.let_pass(timedelta(hours=73))
-    await people.meetups.confirm_meetup(meetup["id"], me)
+    await people.meetups.confirm_meetup(meetup.id, me)
     await people.store.delete_profile(me)
-    completed = (await people.meetups.confirm_meetup(meetup["id"], friend))["meetup"]
-    assert (completed["state"], completed["requester_id"]) == ("COMPLETED", NOBODY)
-    assert (await people.store.get_reputation(friend))["reputation"]["score"] == 1
+    completed = await people.meetups.confirm_meetup(meetup.id, friend)
+    assert (completed.state, completed.requester_id) == ("COMPLETED", NOBODY)
+    assert (await people.store.get_reputation(friend)).score == 1
     assert await people.broken_rules() == []
     await people.store.delete_profile(friend)
     assert await people.sql.fetchval("select count(*) from meetups") == 0
@@ -204,11 +207,11 @@ async def test_what_was_earned_together_stays(people: People) -> None:
 async def test_friends_are_told_by_an_event(people: People) -> None:
     """The end of their matches stands in the feeds of those who stay, with nobody in the person's place."""
     me, friend = await live_fully(people)
-    (feed,) = await people.store.read_events([{"user_id": friend, "after": None}], limit=1)
+    (feed,) = await people.store.read_events([FeedPosition(friend, None)], limit=1)
     await people.store.delete_profile(me)
-    (feed,) = await people.store.read_events([{"user_id": friend, "after": feed["last_sequence"]}], limit=10)
-    assert [event["kind"] for event in feed["events"]] == ["MEETUP_CANCELLED", "ENDED"]
-    assert {event["match"]["requester_id"] for event in feed["events"]} == {NOBODY}
+    (feed,) = await people.store.read_events([FeedPosition(friend, feed.last_sequence)], limit=10)
+    assert [event.kind for event in feed.events] == ["MEETUP_CANCELLED", "ENDED"]
+    assert {event.match.requester_id for event in feed.events} == {NOBODY}
 
 
 async def test_waiting_mails_about_the_person_are_stopped(people: People) -> None:
@@ -230,9 +233,9 @@ async def test_remembered_answers_of_others_are_anonymous(people: People) -> Non
     first = await people.store.request_match(suitor, candidate_user_id=me, request_id=request_id)
     await people.store.delete_profile(me)
     again = await people.store.request_match(suitor, candidate_user_id=me, request_id=request_id)
-    assert again["match"]["id"] == first["match"]["id"]
-    assert (again["match"]["invitee_id"], again["candidate"]["user_id"]) == (NOBODY, NOBODY)
-    assert again["candidate"]["first_name"] == ""
+    assert again.match.id == first.match.id
+    assert (again.match.invitee_id, again.candidate.user_id) == (NOBODY, NOBODY)
+    assert again.candidate.first_name == ""
 
 
 async def test_two_erased_people_leave_no_match(people: People) -> None:
@@ -255,7 +258,7 @@ async def test_repeated_erasure(people: People) -> None:
         with pytest.raises(errors.NotFound) as caught:
             await people.store.delete_profile(arguments[0], request_id=arguments[1])
         assert caught.value.reason == "PROFILE_NOT_FOUND"
-    assert (await people.store.get_profile(other))["profile"]["user_id"] == other
+    assert (await people.store.get_profile(other)).user_id == other
 
 
 async def test_person_may_come_back(people: People) -> None:
@@ -263,7 +266,7 @@ async def test_person_may_come_back(people: People) -> None:
     me = await people.join()
     await people.store.delete_profile(me)
     await people.store.upsert_profile(new_profile(me, VIENNA))
-    assert (await people.store.list_matches(me))["matches"] == []
+    assert (await people.store.list_matches(me)).matches == ()
 
 
 async def test_nobody_cannot_join(people: People) -> None:
@@ -283,8 +286,8 @@ async def test_erasing_while_others_match(crowd: People) -> None:
         for turn in range(6):
             with suppress(errors.NotFound, errors.FailedPrecondition):
                 asked = await crowd.store.request_match(me, candidate_user_id=everybody[(number + turn + 1) % 24])
-                if asked["match"]["state"] == "PENDING":
-                    await crowd.answer(asked["match"], "ACCEPT" if turn % 2 else "DECLINE")
+                if asked.match.state == "PENDING":
+                    await crowd.answer(asked.match, "ACCEPT" if turn % 2 else "DECLINE")
             await crowd.store.expire_matches()
 
     async def leave(number: int, user_id: str) -> None:
@@ -322,10 +325,10 @@ async def test_match_vanishes_under_a_call(people: People, act: str) -> None:
     if act == "end":
         await people.answer(match, "ACCEPT")
     calls = {
-        "accept": lambda: people.store.respond_to_match(match["id"], second, "ACCEPT"),
-        "decline": lambda: people.store.respond_to_match(match["id"], second, "DECLINE"),
-        "cancel": lambda: people.store.cancel_match(match["id"], first),
-        "end": lambda: people.store.end_match(match["id"], first),
+        "accept": lambda: people.store.respond_to_match(match.id, second, "ACCEPT"),
+        "decline": lambda: people.store.respond_to_match(match.id, second, "DECLINE"),
+        "cancel": lambda: people.store.cancel_match(match.id, first),
+        "end": lambda: people.store.end_match(match.id, first),
     }
     async with people.sql.transaction():
         await people.sql.execute("select delete_profile($1), delete_profile($2)", first, second)
@@ -395,12 +398,13 @@ async def test_export_leaves_out_what_the_other_person_wrote(people: People) -> 
     """Of a meet-up each gets the facts, their own notes, and the place if they chose it."""
     me, friend = await people.join_many(2)
     meetup = await people.schedule(await people.match(me, friend), me, venue_name="the venuemark")
-    await people.meetups.update_meetup_notes(meetup["id"], me, "the diarymark")
+    await people.meetups.update_meetup_notes(meetup.id, me, "the diarymark")
     (mine,) = [record for kind, record in await exported(people, me) if kind == "MEETUP"]
     (theirs,) = [record for kind, record in await exported(people, friend) if kind == "MEETUP"]
     assert (mine["venue_name"], mine["notes"]) == ("the venuemark", "the diarymark")
     assert "mark" not in str(theirs)
-    assert (theirs["id"], theirs["scheduled_time"]) == (meetup["id"], meetup["scheduled_time"])
+    assert theirs["id"] == meetup.id
+    assert datetime.fromisoformat(theirs["scheduled_time"]) == meetup.scheduled_time
 
 
 async def test_export_comes_in_pages(people: People) -> None:
@@ -417,8 +421,8 @@ async def test_export_comes_in_pages(people: People) -> None:
     after, found = None, []
     while True:
         page = await people.store.list_export_records(me, "MATCH", after=after, page_size=3)
-        found += [record["id"] for record in page["records"]]
-        after = page["next_after"]
+        found += [record["id"] for record in page.records]
+        after = page.next_after
         if after is None:
             break
     assert len(set(found)) == len(found) == 7

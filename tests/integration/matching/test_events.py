@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 from support.people import People
+from wingmanmatch_server.matching.rows import Feed, FeedPosition
 from wingmanmatch_server.matching.store import MatchingStore
 
 PEOPLE = 6
@@ -19,8 +20,8 @@ async def events_of(people: People, user_id: str) -> list[dict[str, Any]]:
 
 async def last_of(store: MatchingStore, user_id: str) -> int:
     """Return the number of a person's last event."""
-    (feed,) = await store.read_events([{"user_id": user_id, "after": None}], limit=1)
-    last: int = feed["last_sequence"]
+    (feed,) = await store.read_events([FeedPosition(user_id, None)], limit=1)
+    last: int = feed.last_sequence
     return last
 
 
@@ -96,8 +97,8 @@ async def test_no_reader_ever_sees_a_number_before_a_smaller_one(crowd: People) 
         position, seen = begins[user_id], []
         while True:
             finished = done.is_set()
-            for feed in await crowd.store.read_events([{"user_id": user_id, "after": position}], limit=1000):
-                seen += [event["sequence"] for event in feed["events"]]
+            for feed in await crowd.store.read_events([FeedPosition(user_id, position)], limit=1000):
+                seen += [event.sequence for event in feed.events]
                 position = seen[-1]
             if finished:
                 return seen
@@ -141,8 +142,8 @@ async def test_events_are_kept_for_a_week(people: People) -> None:
     await people.sql.execute("update match_events set event_time = now() - interval '8 days' where kind = 'REQUESTED'")
     assert await people.store.purge_events(limit=1) == 1
     assert await people.store.purge_events() == 1
-    (feed,) = await people.store.read_events([{"user_id": requester, "after": begin}], limit=10)
-    assert [event["sequence"] for event in feed["events"]] == [begin + 2]
+    (feed,) = await people.store.read_events([FeedPosition(requester, begin)], limit=10)
+    assert [event.sequence for event in feed.events] == [begin + 2]
 
 
 async def test_one_call_reads_many_feeds(people: People) -> None:
@@ -151,10 +152,10 @@ async def test_one_call_reads_many_feeds(people: People) -> None:
     ends = {user_id: await last_of(people.store, user_id) for user_id in (requester, invitee, idle)}
     nobody = people.new_id()
     await people.invite(requester, invitee)
-    asked: list[dict[str, Any]] = [{"user_id": user_id, "after": end} for user_id, end in ends.items()]
-    asked += [{"user_id": idle, "after": None}, {"user_id": nobody, "after": 5}]
-    feeds = {feed["user_id"]: feed for feed in await people.store.read_events(asked, limit=10)}
+    asked = [FeedPosition(user_id, end) for user_id, end in ends.items()]
+    asked += [FeedPosition(idle, None), FeedPosition(nobody, 5)]
+    feeds = {feed.user_id: feed for feed in await people.store.read_events(asked, limit=10)}
     assert set(feeds) == {requester, invitee, idle, nobody}
-    assert [event["kind"] for event in feeds[invitee]["events"]] == ["REQUESTED"]
-    assert feeds[idle] == {"user_id": idle, "after": None, "last_sequence": ends[idle], "events": []}
-    assert feeds[nobody]["last_sequence"] is None
+    assert [event.kind for event in feeds[invitee].events] == ["REQUESTED"]
+    assert feeds[idle] == Feed(idle, after=None, last_sequence=ends[idle], events=())
+    assert feeds[nobody].last_sequence is None

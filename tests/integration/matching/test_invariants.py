@@ -4,17 +4,19 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from support.people import VIENNA, People, north_of
 from wingmanmatch_server import errors
+from wingmanmatch_server.matching.rows import Match
 
 CALLERS = 100
 # What may come of a request when others want the same people.
+T = TypeVar("T")
 OUTRUN = {"PENDING_MATCH_EXISTS", "NO_CANDIDATE", "CANDIDATE_UNAVAILABLE", "CONFLICT"}
 
 
-async def outcome(call: Awaitable[dict[str, Any]]) -> dict[str, Any] | str:
+async def outcome(call: Awaitable[T]) -> T | str:
     """Return the answer, or the reason of the refusal; anything else, a deadlock say, is raised."""
     try:
         return await call
@@ -22,10 +24,10 @@ async def outcome(call: Awaitable[dict[str, Any]]) -> dict[str, Any] | str:
         return error.reason
 
 
-async def all_at_once(calls: Iterable[Awaitable[dict[str, Any]]]) -> tuple[list[dict[str, Any]], Counter[str]]:
+async def all_at_once(calls: Iterable[Awaitable[T]]) -> tuple[list[T], Counter[str]]:
     """Make the calls together and return the answers, and how often each reason came instead."""
     outcomes = await asyncio.gather(*(outcome(call) for call in calls))
-    answers = [found for found in outcomes if isinstance(found, dict)]
+    answers = [found for found in outcomes if not isinstance(found, str)]
     return answers, Counter(found for found in outcomes if isinstance(found, str))
 
 
@@ -40,7 +42,7 @@ async def test_one_pending_match_a_person(crowd: People) -> None:
     ids = [await crowd.join(north_of(VIENNA, crowd.source.random())) for _ in range(CALLERS)]
     answers, refusals = await all_at_once(crowd.store.request_match(person) for person in ids)
     assert set(refusals) <= OUTRUN
-    assert len({answer["match"]["id"] for answer in answers}) == await count_matches(crowd) >= CALLERS // 4
+    assert len({answer.match.id for answer in answers}) == await count_matches(crowd) >= CALLERS // 4
     assert await crowd.broken_rules() == []
 
 
@@ -59,8 +61,8 @@ async def test_no_two_live_matches_a_pair(crowd: People) -> None:
     ann, ben = await crowd.join_many(2)
     sides = [(ann, ben), (ben, ann)] * (CALLERS // 2)
     answers, refusals = await all_at_once(crowd.invite(requester, invitee) for requester, invitee in sides)
-    assert len({match["id"] for match in answers}) == await count_matches(crowd) == 1
-    assert [match["state"] for match in answers].count("PENDING") == 1
+    assert len({match.id for match in answers}) == await count_matches(crowd) == 1
+    assert [match.state for match in answers].count("PENDING") == 1
     assert set(refusals) <= OUTRUN
     assert await crowd.broken_rules() == []
 
@@ -70,13 +72,13 @@ async def test_daily_maximum_is_exact(crowd: People) -> None:
     ann = await crowd.join()
     others = await crowd.join_many(CALLERS)
 
-    async def ask_and_cancel(other: str) -> dict[str, Any]:
+    async def ask_and_cancel(other: str) -> Match:
         while True:
             try:
                 match = await crowd.invite(ann, other)
             except errors.FailedPrecondition:
                 continue
-            return await crowd.store.cancel_match(match["id"], ann)
+            return await crowd.store.cancel_match(match.id, ann)
 
     answers, refusals = await all_at_once(ask_and_cancel(other) for other in others)
     assert (len(answers), refusals) == (10, {"DAILY_MATCH_LIMIT": CALLERS - 10})
@@ -90,8 +92,8 @@ async def test_mutual_named_requests_become_one_accepted_match(crowd: People) ->
     answers, refusals = await all_at_once(calls)
     assert refusals == {}
     for first, second in _twos(answers):
-        assert first["id"] == second["id"]
-        assert {first["state"], second["state"]} == {"PENDING", "ACCEPTED"}
+        assert first.id == second.id
+        assert {first.state, second.state} == {"PENDING", "ACCEPTED"}
     assert await count_matches(crowd, "state = 'ACCEPTED'") == await count_matches(crowd) == CALLERS // 2
 
 
@@ -103,8 +105,8 @@ async def test_mutual_unnamed_requests_become_one_accepted_match(crowd: People) 
         calls = asyncio.gather(crowd.store.request_match(ann), crowd.store.request_match(ben))
         await until_waiting(crowd, 2)
     first, second = await calls
-    assert first["match"]["id"] == second["match"]["id"]
-    assert {first["match"]["state"], second["match"]["state"]} == {"PENDING", "ACCEPTED"}
+    assert first.match.id == second.match.id
+    assert {first.match.state, second.match.state} == {"PENDING", "ACCEPTED"}
     assert await count_matches(crowd, "state = 'ACCEPTED'") == await count_matches(crowd) == 1
 
 
@@ -121,8 +123,8 @@ async def test_hot_set_without_deadlock(crowd: People) -> None:
             if isinstance(asked, str):
                 done[asked] += 1
                 continue
-            done[asked["match"]["state"]] += 1
-            done[await settle(crowd, asked["match"], source)] += 1
+            done[asked.match.state] += 1
+            done[await settle(crowd, asked.match, source)] += 1
 
     await asyncio.gather(*(live(random.Random(caller)) for caller in range(CALLERS)))
     assert await crowd.broken_rules() == []
@@ -150,20 +152,18 @@ async def test_expiring_at_once_counts_each_match_once(crowd: People) -> None:
     assert await crowd.broken_rules() == []
 
 
-async def settle(people: People, match: dict[str, Any], source: random.Random) -> str:
+async def settle(people: People, match: Match, source: random.Random) -> str:
     """Let one of the two end a pending match somehow, and what follows from it; return its state or the refusal."""
     if source.random() < 0.5:
-        call = people.store.cancel_match(match["id"], match["requester_id"])
-    else:
-        find_next = source.random() < 0.5
-        call = people.store.respond_to_match(match["id"], match["invitee_id"], "DECLINE", find_next=find_next)
-    answer = await outcome(call)
+        cancelled = await outcome(people.store.cancel_match(match.id, match.requester_id))
+        return cancelled if isinstance(cancelled, str) else cancelled.state
+    find_next = source.random() < 0.5
+    answer = await outcome(people.store.respond_to_match(match.id, match.invitee_id, "DECLINE", find_next=find_next))
     if isinstance(answer, str):
         return answer
-    if following := answer.get("next_match"):
-        await outcome(people.store.cancel_match(following["id"], following["requester_id"]))
-    state: str = answer["match"]["state"]
-    return state
+    if following := answer.next_match:
+        await outcome(people.store.cancel_match(following.id, following.requester_id))
+    return answer.match.state
 
 
 async def until_waiting(people: People, count: int) -> None:

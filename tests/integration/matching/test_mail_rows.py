@@ -1,7 +1,7 @@
 """The mail about a match is a row of the very transaction that changes the match."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -32,9 +32,9 @@ async def test_invitation_goes_to_the_invited_person(people: People, pair: tuple
     match = await people.invite(ann, ben, venue_suggestion="Prater", message="Hi!")
     (mail,) = await mails(people)
     assert (mail["kind"], mail["state"], mail["user_id"]) == ("MATCH_INVITATION", "PENDING", ben)
-    assert (mail["match_id"], mail["recipient_email"]) == (match["id"], "ben@example.org")
+    assert (mail["match_id"], mail["recipient_email"]) == (match.id, "ben@example.org")
     assert mail["payload"] == ZONE | {"inviter_name": "Ann", "venue_suggestion": "Prater", "message": "Hi!"}
-    assert mail["expire_time"] == match["expire_time"]
+    assert datetime.fromisoformat(mail["expire_time"]) == match.expire_time
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ async def test_cancelled_and_expired_invitations_are_not_sent(people: People, pa
     """Withdrawing a match drops its mail, and so does the sweep of expired ones."""
     ann, ben = pair
     match = await people.invite(ann, ben)
-    await people.store.cancel_match(match["id"], ann)
+    await people.store.cancel_match(match.id, ann)
     assert [mail["state"] for mail in await mails(people)] == ["CANCELLED"]
     await people.invite(ann, await people.join())
     await people.let_pass(timedelta(hours=73))

@@ -25,12 +25,12 @@ def cell(place: Place) -> tuple[int, int]:
 async def test_profile_comes_back_as_stored_without_the_place(shared: People) -> None:
     """All fields come back, the location does not."""
     asked = new_profile(shared.new_id(), VIENNA)
-    answer = await shared.store.upsert_profile(asked)
+    stored = await shared.store.upsert_profile(asked)
     del asked["location"]
-    stored = answer["profile"]
-    assert {name: stored[name] for name in asked} == asked
-    assert set(stored) - set(asked) == {"create_time", "update_time"}
-    assert await shared.store.get_profile(asked["user_id"]) == answer
+    assert {name: getattr(stored, name) for name in asked} == asked
+    assert await shared.store.get_profile(asked["user_id"]) == stored
+    result = await shared.store._database.call("get_profile", p_user_id=asked["user_id"])
+    assert set(result["profile"]) - set(asked) == {"create_time", "update_time"}
 
 
 async def test_defaults(people: People) -> None:
@@ -45,18 +45,18 @@ async def test_defaults(people: People) -> None:
         "time_zone": "",
         "location": {"latitude": 0, "longitude": 0},
     }
-    stored = (await people.store.upsert_profile(profile))["profile"]
-    assert (stored["location_privacy"], stored["max_travel_miles"], stored["active"]) == ("PRECISE", 20, True)
-    assert (stored["time_zone"], stored["locale"], stored["bio"]) == ("UTC", "en", "")
+    stored = await people.store.upsert_profile(profile)
+    assert (stored.location_privacy, stored.max_travel_miles, stored.active) == ("PRECISE", 20, True)
+    assert (stored.time_zone, stored.locale, stored.bio) == ("UTC", "en", "")
 
 
 async def test_profile_is_replaced_and_keeps_its_place(people: People) -> None:
     """A later upsert replaces every field, keeps create_time, and keeps the place it does not name."""
     ann = await people.join()
-    created = (await people.store.get_profile(ann))["profile"]["create_time"]
+    created = (await people.store.get_profile(ann)).create_time
     answer = await people.store.upsert_profile(new_profile(ann, None, bio="", first_name="Anna"))
-    assert (answer["profile"]["first_name"], answer["profile"]["bio"]) == ("Anna", "")
-    assert answer["profile"]["create_time"] == created
+    assert (answer.first_name, answer.bio) == ("Anna", "")
+    assert answer.create_time == created
     assert await pool_point(people, ann) == VIENNA
 
 
@@ -134,7 +134,7 @@ async def test_bad_lists_and_answers_are_named(people: People) -> None:
         (people.store.list_candidates(ann, radius_miles=-1), "radius_miles"),
         (people.store.list_matches(ann, page_size=-1), "page_size"),
         (people.store.list_matches(ann, states=["LOST"]), "states"),
-        (people.store.respond_to_match(match["id"], ben, "MAYBE"), "response"),
+        (people.store.respond_to_match(match.id, ben, "MAYBE"), "response"),
     ):
         with pytest.raises(errors.InvalidArgument) as caught:
             await call

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -28,9 +27,9 @@ async def test_every_mutation_repeats_its_first_answer(people: People) -> None:
     cancelled, declined = await people.invite(ann, ben), await people.invite(eve, await people.join())
     key = people.new_id()
     profile = new_profile(ann, VIENNA, first_name="Anna")
-    calls: list[Callable[[], Awaitable[dict[str, Any]]]] = [
-        lambda: people.store.cancel_match(cancelled["id"], ann, request_id=key),
-        lambda: people.store.respond_to_match(declined["id"], declined["invitee_id"], "DECLINE", request_id=key),
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: people.store.cancel_match(cancelled.id, ann, request_id=key),
+        lambda: people.store.respond_to_match(declined.id, declined.invitee_id, "DECLINE", request_id=key),
         lambda: people.store.upsert_profile(profile, request_id=key),
     ]
     for call in calls:
@@ -55,9 +54,9 @@ async def test_request_ids_are_of_one_person_and_one_function(people: People) ->
     ann, ben, cid, dora = await people.join_many(4)
     key = people.new_id()
     match = await people.invite(ann, ben, request_id=key)
-    assert (await people.invite(cid, dora, request_id=key))["id"] != match["id"]
-    cancelled = await people.store.cancel_match(match["id"], ann, request_id=key)
-    assert cancelled["match"]["state"] == "CANCELLED"
+    assert (await people.invite(cid, dora, request_id=key)).id != match.id
+    cancelled = await people.store.cancel_match(match.id, ann, request_id=key)
+    assert cancelled.state == "CANCELLED"
 
 
 async def test_refusals_are_not_remembered(people: People) -> None:
@@ -67,7 +66,7 @@ async def test_refusals_are_not_remembered(people: People) -> None:
     with pytest.raises(errors.FailedPrecondition):
         await people.store.request_match(ann, request_id=key)
     ben = await people.join()
-    assert (await people.store.request_match(ann, request_id=key))["match"]["invitee_id"] == ben
+    assert (await people.store.request_match(ann, request_id=key)).match.invitee_id == ben
 
 
 async def test_request_ids_are_forgotten_after_24_hours(people: People) -> None:
@@ -83,7 +82,7 @@ async def test_request_ids_are_forgotten_after_24_hours(people: People) -> None:
     await people.answer(await people.invite(ann, eve, request_id=key), "DECLINE")
     await people.let_pass(timedelta(hours=25))
     assert await people.store.purge_request_keys(limit=5) == 1
-    assert (await people.invite(ann, dora, request_id=key))["state"] == "PENDING"
+    assert (await people.invite(ann, dora, request_id=key)).state == "PENDING"
 
 
 async def test_configuration_is_no_part_of_the_request(people: People) -> None:
@@ -94,4 +93,4 @@ async def test_configuration_is_no_part_of_the_request(people: People) -> None:
     query = (
         "select request_match($1::text::uuid, $2::text::uuid, p_max_daily_matches => 1, p_request_id => $3::text::uuid)"
     )
-    assert match["id"] in await people.sql.fetchval(query, ann, ben, key)
+    assert match.id in await people.sql.fetchval(query, ann, ben, key)

@@ -53,7 +53,7 @@ async def test_signed_in_people_read_their_own(shared: People) -> None:
     for person in (ann, ben):
         async with acting_as(shared, "authenticated", person) as sql:
             assert [str(row["id"]) for row in await sql.fetch("select * from user_profiles")] == [person]
-            assert [str(row["id"]) for row in await sql.fetch("select * from matches")] == [match["id"]]
+            assert [str(row["id"]) for row in await sql.fetch("select * from matches")] == [match.id]
     async with acting_as(shared, "authenticated") as sql:
         assert await sql.fetch("select * from matches") == []
 

@@ -13,6 +13,7 @@ from support.databases import fresh_database, open_database
 from support.people import People
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.database import Database
+from wingmanmatch_server.matching.rows import Feed, FeedPosition
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch, Pace
 
@@ -42,8 +43,8 @@ class World:
 
     async def last(self, user_id: str) -> int:
         """Return the number of a person's last event."""
-        (feed,) = await self.people.store.read_events([{"user_id": user_id, "after": None}], limit=1)
-        last: int = feed["last_sequence"]
+        (feed,) = await self.people.store.read_events([FeedPosition(user_id, None)], limit=1)
+        last: int = feed.last_sequence
         return last
 
     @asynccontextmanager
@@ -139,11 +140,11 @@ class Failing:
         self.store = store
         self.failures: list[Exception] = []
 
-    async def read_events(self, feeds: Sequence[dict[str, Any]], *, limit: int) -> Sequence[dict[str, Any]]:
+    async def read_events(self, positions: Sequence[FeedPosition], *, limit: int) -> Sequence[Feed]:
         """Fail, or read."""
         if self.failures:
             raise self.failures.pop()
-        return await self.store.read_events(feeds, limit=limit)
+        return await self.store.read_events(positions, limit=limit)
 
 
 async def test_open_streams_outlive_failed_reads(world: World) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from support.people import VIENNA, People, in_hours, new_profile
 from wingmanmatch_server import errors
+from wingmanmatch_server.matching.rows import Match
+from wingmanmatch_server.meetup.rows import Meetup
 
-Json = dict[str, Any]
 CALLERS = 40
 
 
@@ -29,26 +30,26 @@ async def all_at_once(calls: Iterable[Awaitable[Any]]) -> Counter[str]:
     return Counter(await asyncio.gather(*map(outcome, calls)))
 
 
-async def matches_of(people: People, count: int) -> list[Json]:
+async def matches_of(people: People, count: int) -> list[Match]:
     """Return so many accepted matches of different people."""
     return [await people.match(*await people.join_many(2)) for _ in range(count)]
 
 
-async def begin(people: People, meetups: Iterable[Json]) -> None:
+async def begin(people: People, meetups: Iterable[Meetup]) -> None:
     """Let the time of meet-ups come."""
-    ids = [uuid.UUID(meetup["id"]) for meetup in meetups]
+    ids = [uuid.UUID(meetup.id) for meetup in meetups]
     await people.sql.execute("update meetups set scheduled_time = now() where id = any ($1)", ids)
 
 
-async def stored(people: People, meetup: Json) -> Json:
+async def stored(people: People, meetup: Meetup) -> dict[str, Any]:
     """Return what is stored of a meet-up."""
-    return dict(await people.sql.fetchrow("select * from meetups where id = $1", uuid.UUID(meetup["id"])))
+    return dict(await people.sql.fetchrow("select * from meetups where id = $1", uuid.UUID(meetup.id)))
 
 
 async def test_scheduling_at_once_makes_one_meetup(crowd: People) -> None:
     """Of all who schedule for one match, from both sides, one is first, and the others learn that there is one."""
     (match,) = await matches_of(crowd, 1)
-    sides = [match["requester_id"], match["invitee_id"]] * (CALLERS // 2)
+    sides = [match.requester_id, match.invitee_id] * (CALLERS // 2)
     assert await all_at_once(crowd.schedule(match, person) for person in sides) == {
         "done": 1,
         "MEETUP_EXISTS": CALLERS - 1,
@@ -61,7 +62,7 @@ async def test_one_request_sent_many_times_acts_once(crowd: People) -> None:
     (match,) = await matches_of(crowd, 1)
     request_id, time = crowd.new_id(), in_hours(30)
     calls = (
-        crowd.schedule(match, match["invitee_id"], scheduled_time=time, request_id=request_id) for _ in range(CALLERS)
+        crowd.schedule(match, match.invitee_id, scheduled_time=time, request_id=request_id) for _ in range(CALLERS)
     )
     answers = await asyncio.gather(*calls)
     assert len({str(answer) for answer in answers}) == 1
@@ -70,24 +71,24 @@ async def test_one_request_sent_many_times_acts_once(crowd: People) -> None:
 async def test_both_confirm_at_once(crowd: People) -> None:
     """Neither confirmation is lost: every pair's meet-up is completed, and counts once for each of the two."""
     matches = await matches_of(crowd, CALLERS // 2)
-    meetups = [await crowd.schedule(match, match["requester_id"]) for match in matches]
+    meetups = [await crowd.schedule(match, match.requester_id) for match in matches]
     await begin(crowd, meetups)
-    seats = [(meetup["id"], meetup[side]) for meetup in meetups for side in ("requester_id", "invitee_id")]
+    seats = [(meetup.id, side) for meetup in meetups for side in (meetup.requester_id, meetup.invitee_id)]
     assert await all_at_once(crowd.meetups.confirm_meetup(*seat) for seat in seats) == {"done": len(seats)}
     for meetup in meetups:
         assert (await stored(crowd, meetup))["state"] == "COMPLETED"
-        reputation = (await crowd.store.get_reputation(meetup["requester_id"]))["reputation"]
-        assert (reputation["score"], reputation["completed_count"]) == (1, 1)
+        reputation = await crowd.store.get_reputation(meetup.requester_id)
+        assert (reputation.score, reputation.completed_count) == (1, 1)
     assert await crowd.broken_rules() == []
 
 
 async def test_one_person_changes_their_mind_at_once(crowd: People) -> None:
     """Of a confirmation and a report by the same person one holds, and the other is refused."""
     matches = await matches_of(crowd, 10)
-    meetups = [await crowd.schedule(match, match["requester_id"]) for match in matches]
+    meetups = [await crowd.schedule(match, match.requester_id) for match in matches]
     await begin(crowd, meetups)
     acts = (crowd.meetups.confirm_meetup, crowd.meetups.report_no_show)
-    calls = (act(meetup["id"], meetup["requester_id"]) for meetup in meetups for act in acts)
+    calls = (act(meetup.id, meetup.requester_id) for meetup in meetups for act in acts)
     assert await all_at_once(calls) == {"done": 10, "MEETUP_ANSWERED": 10}
     assert await crowd.broken_rules() == []
 
@@ -99,9 +100,9 @@ async def test_many_meetups_of_one_person_end_at_once(crowd: People) -> None:
     meetups = [await crowd.schedule(await crowd.match(star, other), star) for other in others]
     await begin(crowd, meetups)
     for meetup in meetups:
-        await crowd.meetups.confirm_meetup(meetup["id"], star)
-    calls = [crowd.meetups.confirm_meetup(meetup["id"], meetup["invitee_id"]) for meetup in meetups[:10]]
-    calls += [crowd.meetups.report_no_show(meetup["id"], meetup["invitee_id"]) for meetup in meetups[10:]]
+        await crowd.meetups.confirm_meetup(meetup.id, star)
+    calls = [crowd.meetups.confirm_meetup(meetup.id, meetup.invitee_id) for meetup in meetups[:10]]
+    calls += [crowd.meetups.report_no_show(meetup.id, meetup.invitee_id) for meetup in meetups[10:]]
     assert await all_at_once(calls) == {"done": 12}
     assert await crowd.sql.fetchval("select reputation from match_pool where user_id = $1", uuid.UUID(star)) == 8
     assert await crowd.broken_rules() == []
@@ -111,20 +112,20 @@ async def test_moving_and_cancelling_at_once(crowd: People) -> None:
     """Moves come one after the other until it is off; then there is one version, and only its mails wait."""
     matches = await matches_of(crowd, 4)
     for match in matches:
-        meetup = await crowd.schedule(match, match["requester_id"])
-        both = (match["requester_id"], match["invitee_id"])
+        meetup = await crowd.schedule(match, match.requester_id)
+        both = (match.requester_id, match.invitee_id)
         moves = [
-            crowd.meetups.reschedule_meetup(meetup["id"], both[turn % 2], scheduled_time=in_hours(50 + turn))
+            crowd.meetups.reschedule_meetup(meetup.id, both[turn % 2], scheduled_time=in_hours(50 + turn))
             for turn in range(12)
         ]
-        cancels = [crowd.meetups.cancel_meetup(meetup["id"], person) for person in both]
+        cancels = [crowd.meetups.cancel_meetup(meetup.id, person) for person in both]
         done = await all_at_once(moves[:6] + cancels + moves[6:])
         assert set(done) <= {"done", "MEETUP_NOT_SCHEDULED"}
         found = await stored(crowd, meetup)
         assert (found["state"], found["sequence"]) == ("CANCELLED", done["done"])
         waiting = await crowd.sql.fetch(
             "select kind from notifications where match_id = $1 and state = 'PENDING' and payload ? 'meetup_id'",
-            uuid.UUID(match["id"]),
+            uuid.UUID(match.id),
         )
         assert [row["kind"] for row in waiting] == ["MEETUP_CANCELLED"] * 2
     assert await crowd.broken_rules() == []
@@ -133,13 +134,13 @@ async def test_moving_and_cancelling_at_once(crowd: People) -> None:
 async def test_scheduling_while_the_last_one_expires(crowd: People) -> None:
     """Who schedules anew at the moment of the sweep waits for it, and is not told of a meet-up that is over."""
     (match,) = await matches_of(crowd, 1)
-    await crowd.schedule(match, match["requester_id"])
+    await crowd.schedule(match, match.requester_id)
     await crowd.sql.execute("update meetups set scheduled_time = now() - interval '7 days'")
     async with crowd.sql.transaction():
         await crowd.sql.execute("select expire_meetups()")
-        scheduling = asyncio.create_task(crowd.schedule(match, match["invitee_id"]))
+        scheduling = asyncio.create_task(crowd.schedule(match, match.invitee_id))
         await until_waiting(crowd, scheduling)
-    assert (await scheduling)["state"] == "SCHEDULED"
+    assert (await scheduling).state == "SCHEDULED"
     assert await crowd.broken_rules() == []
 
 
@@ -157,7 +158,7 @@ async def test_scheduling_while_the_match_ends(crowd: People) -> None:
     matches = await matches_of(crowd, CALLERS // 2)
     calls = []
     for match in matches:
-        calls += [crowd.schedule(match, match["invitee_id"]), crowd.store.end_match(match["id"], match["requester_id"])]
+        calls += [crowd.schedule(match, match.invitee_id), crowd.store.end_match(match.id, match.requester_id)]
     done = await all_at_once(calls)
     assert set(done) <= {"done", "MATCH_NOT_ACCEPTED"}
     assert await crowd.broken_rules() == []
@@ -190,20 +191,20 @@ class Neighbours:
     async def court(self, source: random.Random, me: str, other: str) -> None:
         """Invite, and answer."""
         asked = await self.people.store.request_match(me, candidate_user_id=other)
-        if asked["match"]["state"] == "PENDING":
-            await self.people.answer(asked["match"], source.choice(("ACCEPT", "ACCEPT", "DECLINE")))
+        if asked.match.state == "PENDING":
+            await self.people.answer(asked.match, source.choice(("ACCEPT", "ACCEPT", "DECLINE")))
 
     async def meet(self, source: random.Random, me: str, _other: str) -> None:
         """Do something about the latest meet-up of the latest match."""
-        matches = (await self.people.store.list_matches(me, states=["ACCEPTED"]))["matches"]
+        matches = (await self.people.store.list_matches(me, states=["ACCEPTED"])).matches
         if not matches:
             return
         match = source.choice(matches)
-        page = await self.people.meetups.list_meetups(me, states=["SCHEDULED"], match_id=match["id"])
-        if not page["meetups"]:
+        page = await self.people.meetups.list_meetups(me, states=["SCHEDULED"], match_id=match.id)
+        if not page.meetups:
             await self.people.schedule(match, me, hours=source.uniform(1, 100))
             return
-        await self.change(source, me, page["meetups"][0]["id"])
+        await self.change(source, me, page.meetups[0].id)
 
     async def change(self, source: random.Random, me: str, meetup_id: str) -> None:
         """Move, cancel, note, let begin and answer, or sweep."""
@@ -224,9 +225,9 @@ class Neighbours:
     async def part(self, source: random.Random, me: str, other: str) -> None:
         """End a match or block somebody for a moment, and let the week pass after which all may meet again."""
         if source.random() < 0.5:
-            matches = (await self.people.store.list_matches(me, states=["ACCEPTED"]))["matches"]
+            matches = (await self.people.store.list_matches(me, states=["ACCEPTED"])).matches
             if matches:
-                await self.people.store.end_match(matches[0]["id"], me)
+                await self.people.store.end_match(matches[0].id, me)
         else:
             await self.people.store.block_user(me, other)
             await self.people.store.unblock_user(me, other)
@@ -281,14 +282,14 @@ async def test_erasing_while_others_meet(crowd: People) -> None:
     matches = [await crowd.match(ids[turn], ids[(turn + step) % 12]) for step in (1, 2) for turn in range(12)]
     leaving = ids[::3]
 
-    async def meet(match: Json, source: random.Random) -> None:
+    async def meet(match: Match, source: random.Random) -> None:
         for _ in range(4):
-            person = match[source.choice(("requester_id", "invitee_id"))]
+            person = source.choice((match.requester_id, match.invitee_id))
             with suppress(errors.NotFound, errors.FailedPrecondition):
                 meetup = await crowd.schedule(match, person)
-                await crowd.meetups.update_meetup_notes(meetup["id"], person, "Smile.")
-                await crowd.meetups.reschedule_meetup(meetup["id"], person, scheduled_time=in_hours(9))
-                await crowd.meetups.cancel_meetup(meetup["id"], person)
+                await crowd.meetups.update_meetup_notes(meetup.id, person, "Smile.")
+                await crowd.meetups.reschedule_meetup(meetup.id, person, scheduled_time=in_hours(9))
+                await crowd.meetups.cancel_meetup(meetup.id, person)
 
     async def leave(number: int, person: str) -> None:
         await asyncio.sleep(0.05 * number)

@@ -165,14 +165,14 @@ class Machine(RuleBasedStateMachine):
         answer = self.run(self.world.store.request_match(self.ids[person], candidate_user_id=self.ids[other]))
         asked = model.pending(person)
         if asked and asked.people == (other, person):
-            assert answer["match"]["id"] == asked.id
+            assert answer.match.id == asked.id
             model.accept(asked)
         elif asked:
             assert answer == "PENDING_MATCH_EXISTS"
         elif other not in model.candidates(person):
             assert answer == "CANDIDATE_UNAVAILABLE"
         else:
-            model.matches.append(Match(answer["match"]["id"], (person, other), model.now))
+            model.matches.append(Match(answer.match.id, (person, other), model.now))
             model.keep_apart(model.matches[-1], model.now + APART)
 
     @precondition(lambda self: self.model.matches)
@@ -239,7 +239,7 @@ class Machine(RuleBasedStateMachine):
         elif any(each.match is match and each.at(model.now) == "SCHEDULED" for each in model.meetups):
             assert answer == "MEETUP_EXISTS"
         else:
-            model.meetups.append(Meetup(answer["meetup"]["id"], match, model.now + lead))
+            model.meetups.append(Meetup(answer.id, match, model.now + lead))
 
     @precondition(lambda self: self.model.meetups)
     @rule(which=latest, side=sides, lead=leads)
@@ -253,7 +253,7 @@ class Machine(RuleBasedStateMachine):
         elif lead < 0:
             assert answer == "MEETUP_TIME_PAST"
         else:
-            assert answer["meetup"]["id"] == meetup.id
+            assert answer.id == meetup.id
             meetup.time = self.model.now + lead
 
     @precondition(lambda self: self.model.meetups)
@@ -286,7 +286,7 @@ class Machine(RuleBasedStateMachine):
         if (refused := self.not_answerable(meetup, person, said)) is not None:
             assert answer == refused
             return
-        assert answer["meetup"]["id"] == meetup.id
+        assert answer.id == meetup.id
         meetup.answers[person] = said
         if "MISSING" in meetup.answers.values():
             meetup.state = "MISSED"

@@ -9,22 +9,22 @@ import pytest
 
 from support.people import People
 from wingmanmatch_server import errors
+from wingmanmatch_server.matching.rows import Match
 
-Json = dict[str, Any]
-Part = Callable[[People, Json], Awaitable[Any]]
+Part = Callable[[People, Match], Awaitable[Any]]
 PARTINGS: dict[str, Part] = {
-    "end by requester": lambda people, match: people.store.end_match(match["id"], match["requester_id"]),
-    "end by invitee": lambda people, match: people.store.end_match(match["id"], match["invitee_id"]),
-    "block by requester": lambda people, match: people.store.block_user(match["requester_id"], match["invitee_id"]),
-    "block by invitee": lambda people, match: people.store.block_user(match["invitee_id"], match["requester_id"]),
+    "end by requester": lambda people, match: people.store.end_match(match.id, match.requester_id),
+    "end by invitee": lambda people, match: people.store.end_match(match.id, match.invitee_id),
+    "block by requester": lambda people, match: people.store.block_user(match.requester_id, match.invitee_id),
+    "block by invitee": lambda people, match: people.store.block_user(match.invitee_id, match.requester_id),
 }
 
 
-async def mails(people: People, match: Json, kind: str) -> list[tuple[str, str]]:
+async def mails(people: People, match: Match, kind: str) -> list[tuple[str, str]]:
     """Return to whom mails of a kind about a match go, and their states."""
     rows = await people.sql.fetch(
         "select user_id::text, state from notifications where match_id = $1 and kind = $2 order by user_id::text",
-        uuid.UUID(match["id"]),
+        uuid.UUID(match.id),
         kind,
     )
     return [(row["user_id"], row["state"]) for row in rows]
@@ -41,18 +41,18 @@ async def refusal(call: Awaitable[Any]) -> str:
 async def test_parting_calls_the_meetup_off(people: People, parting: str) -> None:
     """In one transaction the match ends, the meet-up is off, the reminders go, and both are told."""
     match = await people.match(*await people.join_many(2))
-    both = sorted((match["requester_id"], match["invitee_id"]))
-    meetup = await people.schedule(match, match["requester_id"])
+    both = sorted((match.requester_id, match.invitee_id))
+    meetup = await people.schedule(match, match.requester_id)
     await PARTINGS[parting](people, match)
     for person in both:
-        assert (await people.store.get_match(match["id"], person))["match"]["state"] == "ENDED"
-        assert (await people.meetups.get_meetup(meetup["id"], person))["meetup"]["state"] == "CANCELLED"
-        assert match["requester_id"] not in await people.candidates(match["invitee_id"])
+        assert (await people.store.get_match(match.id, person)).state == "ENDED"
+        assert (await people.meetups.get_meetup(meetup.id, person)).state == "CANCELLED"
+        assert match.requester_id not in await people.candidates(match.invitee_id)
     assert await mails(people, match, "MEETUP_CANCELLED") == [(person, "PENDING") for person in both]
     for kind, count in (("SESSION_REMINDER", 4), ("MEETUP_SCHEDULED", 2)):
         assert [state for _, state in await mails(people, match, kind)] == ["CANCELLED"] * count
     details = "select payload -> 'match_ended' from notifications where match_id = $1 and kind = 'MEETUP_CANCELLED'"
-    assert await people.sql.fetchval(details, uuid.UUID(match["id"])) == "true"
+    assert await people.sql.fetchval(details, uuid.UUID(match.id)) == "true"
     assert await people.broken_rules() == []
 
 
@@ -60,12 +60,12 @@ async def test_parting_calls_the_meetup_off(people: People, parting: str) -> Non
 async def test_parting_does_not_undo_what_has_begun(people: People, parting: str) -> None:
     """Nobody escapes a no-show, or robs the other of a confirmation, by leaving at once."""
     match = await people.match(*await people.join_many(2))
-    meetup = await people.schedule(match, match["requester_id"])
-    await people.sql.execute("update meetups set scheduled_time = now() where id = $1", uuid.UUID(meetup["id"]))
+    meetup = await people.schedule(match, match.requester_id)
+    await people.sql.execute("update meetups set scheduled_time = now() where id = $1", uuid.UUID(meetup.id))
     await PARTINGS[parting](people, match)
-    stays = match["invitee_id"]
-    assert (await people.meetups.report_no_show(meetup["id"], stays))["meetup"]["state"] == "MISSED"
-    assert (await people.store.get_reputation(match["requester_id"]))["reputation"]["score"] == -1
+    stays = match.invitee_id
+    assert (await people.meetups.report_no_show(meetup.id, stays)).state == "MISSED"
+    assert (await people.store.get_reputation(match.requester_id)).score == -1
     assert await mails(people, match, "MEETUP_CANCELLED") == []
 
 
@@ -77,14 +77,14 @@ async def test_only_an_accepted_match_is_ended(people: People, state: str) -> No
     if state == "DECLINED":
         await people.answer(match, "DECLINE")
     elif state == "CANCELLED":
-        await people.store.cancel_match(match["id"], ann)
+        await people.store.cancel_match(match.id, ann)
     elif state == "EXPIRED":
-        await people.sql.execute("update matches set expire_time = now() where id = $1", uuid.UUID(match["id"]))
+        await people.sql.execute("update matches set expire_time = now() where id = $1", uuid.UUID(match.id))
     elif state == "ENDED":
         await people.answer(match, "ACCEPT")
-        await people.store.end_match(match["id"], ann)
+        await people.store.end_match(match.id, ann)
     with pytest.raises(errors.FailedPrecondition) as caught:
-        await people.store.end_match(match["id"], ben)
+        await people.store.end_match(match.id, ben)
     assert (caught.value.reason, caught.value.metadata["state"]) == ("MATCH_NOT_ACCEPTED", state)
 
 
@@ -92,8 +92,8 @@ async def test_strangers_end_nothing(people: People) -> None:
     """To others the match does not exist."""
     ann, ben, cid = await people.join_many(3)
     match = await people.match(ann, ben)
-    assert await refusal(people.store.end_match(match["id"], cid)) == "MATCH_NOT_FOUND"
-    assert (await people.store.get_match(match["id"], ann))["match"]["state"] == "ACCEPTED"
+    assert await refusal(people.store.end_match(match.id, cid)) == "MATCH_NOT_FOUND"
+    assert (await people.store.get_match(match.id, ann)).state == "ACCEPTED"
 
 
 async def test_the_two_can_be_paired_again_after_a_week(people: People) -> None:
@@ -102,7 +102,7 @@ async def test_the_two_can_be_paired_again_after_a_week(people: People) -> None:
     ann, ben = await people.join_many(2, place)
     match = await people.match(ann, ben)
     await people.let_pass(timedelta(days=30))
-    await people.store.end_match(match["id"], ann)
+    await people.store.end_match(match.id, ann)
     await people.let_pass(timedelta(days=6, hours=23))
     assert await people.candidates(ann, radius_miles=1) == []
     await people.let_pass(timedelta(hours=1))
@@ -115,13 +115,13 @@ async def test_block_of_a_pending_match(people: People, blocker: int, state: str
     both = await people.join_many(2)
     match = await people.invite(*both)
     await people.store.block_user(both[blocker], both[1 - blocker])
-    assert (await people.store.get_match(match["id"], both[0]))["match"]["state"] == state
+    assert (await people.store.get_match(match.id, both[0])).state == state
     rows = await people.sql.fetch(
-        "select kind, state from notifications where match_id = $1 order by kind", uuid.UUID(match["id"])
+        "select kind, state from notifications where match_id = $1 order by kind", uuid.UUID(match.id)
     )
     assert [row["kind"] for row in rows if row["state"] == "PENDING"] == kinds
     for person in both:
-        assert (await people.invite(person, await people.join()))["state"] == "PENDING"
+        assert (await people.invite(person, await people.join())).state == "PENDING"
 
 
 async def test_blocked_people_never_meet(people: People) -> None:
@@ -164,8 +164,8 @@ async def test_repeated_requests(people: People) -> None:
     """With its request_id each is answered as at first; another body under it is refused."""
     ann, ben, cid = await people.join_many(3)
     match, keys = await people.match(ann, ben), [people.new_id() for _ in range(3)]
-    ended = await people.store.end_match(match["id"], ann, request_id=keys[0])
-    assert await people.store.end_match(match["id"], ann, request_id=keys[0]) == ended
+    ended = await people.store.end_match(match.id, ann, request_id=keys[0])
+    assert await people.store.end_match(match.id, ann, request_id=keys[0]) == ended
     await people.store.block_user(ann, ben, request_id=keys[1])
     await people.store.unblock_user(ann, ben, request_id=keys[2])
     await people.store.block_user(ann, ben, request_id=keys[1])

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 
 from support.outbox import Outbox
-from wingmanmatch_server.notification.store import ClaimedNotification
+from wingmanmatch_server.notification.rows import ClaimedNotification
 
 LEASE = 60.0
 CONTENT = {"subject": "first", "html": "<p>\u00e9 \U0001f642</p>\n"}
@@ -109,7 +109,7 @@ async def test_later_mail_waits_for_its_time(outbox: Outbox) -> None:
     claim = await outbox.store.claim("one", 10, LEASE)
     assert claim.notifications == ()
     assert claim.next_due_seconds == pytest.approx(3600, abs=10)
-    assert (await outbox.store.get_notification(notification_id))["state"] == "SCHEDULED"
+    assert (await outbox.store.get_notification(notification_id)).state == "SCHEDULED"
 
 
 async def test_nothing_waiting_is_never_due(outbox: Outbox) -> None:

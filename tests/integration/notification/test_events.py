@@ -93,7 +93,7 @@ async def test_order_and_repetition_do_not_matter(outbox: Outbox, events: tuple[
     for event in told + source.choices(told, k=3):
         answer = await outbox.store.record_event(event)
         assert answer is not None
-        seen.append(answer["state"])
+        seen.append(answer.state)
     ranks = ["SENT", "DELAYED", "DELIVERED", "COMPLAINED"]
     assert seen == sorted(seen, key=ranks.index)
     assert seen[-1] == "COMPLAINED"
@@ -107,7 +107,7 @@ async def test_event_settles_what_was_in_doubt(outbox: Outbox) -> None:
         read_event("msg_1", body_of("delivered", notification_id, email_id="re-1"))
     )
     assert answer is not None
-    assert (answer["state"], answer["provider_message_id"]) == ("DELIVERED", "re-1")
+    assert (answer.state, answer.provider_message_id) == ("DELIVERED", "re-1")
     assert await outbox.store.finish(claimed, "AMBIGUOUS") is None
     assert (await outbox.row(notification_id))["state"] == "DELIVERED"
 
@@ -118,7 +118,7 @@ async def test_event_by_the_providers_id(outbox: Outbox) -> None:
     provider_id = (await outbox.row(notification_id))["provider_message_id"]
     answer = await outbox.store.record_event(read_event("msg_1", body_of("delivered", email_id=provider_id)))
     assert answer is not None
-    assert answer["id"] == notification_id
+    assert answer.id == notification_id
     assert await outbox.store.record_event(read_event("msg_2", body_of("delivered"))) is None
 
 
@@ -137,7 +137,7 @@ async def test_suppression(site: Site, kind: str, data: dict[str, Any], cause: s
     waiting = await site.outbox.enqueue(recipient_email="Ann@Example.org")
     assert await site.tell(sign(body_of(kind, await sent(site.outbox), to=["Ann <ann@example.org>"], **data))) == 204
     stored = await site.outbox.store.send("MATCH_DECLINE", {"decliner_name": "Ben"}, recipient_email="ANN@example.org ")
-    assert stored["state"] == ("SUPPRESSED" if cause else "PENDING")
+    assert stored.state == ("SUPPRESSED" if cause else "PENDING")
     claim = await site.outbox.store.claim("one", 10, 60.0)
     [claimed] = [each for each in claim.notifications if each.id == waiting]
     cleared = await site.outbox.store.begin_delivery(claimed, {}, 60.0)
@@ -231,7 +231,7 @@ async def test_one_click(site: Site) -> None:
     stored = await site.outbox.store.send(
         "SESSION_REMINDER", payload, user_id=user_id, recipient_email="ann@example.org"
     )
-    assert stored["state"] == "SUPPRESSED"
+    assert stored.state == "SUPPRESSED"
 
 
 async def test_links_cannot_be_made(site: Site) -> None:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from support.outbox import Journal, Outbox, Provider, create_dispatcher, running
-from wingmanmatch_server.notification.store import ClaimedNotification
+from wingmanmatch_server.notification.rows import ClaimedNotification
 
 ZONES = {"Ann": "Europe/Berlin", "Ben": "America/New_York"}
 CONTENT = {"subject": "as rendered"}

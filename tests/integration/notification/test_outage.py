@@ -57,7 +57,7 @@ async def test_outage_delays_mails_and_loses_none(tmp_path: Path, journal: Journ
                 await journal.seen("notification_dispatch_resumed")
                 second = await outbox.enqueue()
                 await journal.seen("notification_attempted", 2)
-            states = [(await outbox.store.get_notification(each))["state"] for each in (first, second)]
+            states = [(await outbox.store.get_notification(each)).state for each in (first, second)]
     finally:
         engines.stop()
     paused = await journal.seen("notification_dispatch_paused")

@@ -152,9 +152,9 @@ async def test_list_pages_newest_first(outbox: Outbox) -> None:
     after: str | None = None
     while True:
         page = await outbox.store.list_notifications(user_id, 2, after)
-        seen += [notification["id"] for notification in page["notifications"]]
+        seen += [notification.id for notification in page.notifications]
         assert "ann@example.org" not in str(page)
-        if (after := page["next_after"]) is None:
+        if (after := page.next_after) is None:
             break
     assert seen == ids[::-1]
 

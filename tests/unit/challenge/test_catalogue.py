@@ -1,14 +1,14 @@
 """The catalogue under any order of reads, changes and lost copies: nobody gets what was changed before they asked."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wingmanmatch_server.challenge.catalogue import Catalogue
-
-Json = dict[str, Any]
+from wingmanmatch_server.challenge.rows import Challenge, ChallengeList
 
 STEPS = ("ask", "change", "change_unheard", "lose_copies", "answer_oldest", "answer_newest", "leave")
 
@@ -23,27 +23,30 @@ class World:
         self.changes_heard = 0
         self.most_reading = 0
         self.asked: list[tuple[int, asyncio.Task[Any]]] = []
-        self._copies: dict[str, list[Json]] = {}
+        self._copies: dict[str, Sequence[Challenge]] = {}
         self._waiting: list[asyncio.Event] = []
         self._reading = 0
 
-    async def list_challenges(self, known_version: str | None = None) -> Json:
+    async def list_challenges(self) -> ChallengeList:
         """Answer with what was there when the question came."""
-        assert known_version is None
         self._reading += 1
         self.most_reading = max(self.most_reading, self._reading)
         seen = self.content
         await self._pass()
         self._reading -= 1
-        return {"version": str(seen), "challenges": [{"id": seen}]}
+        return ChallengeList(str(seen), (Challenge(str(seen), "", 1, "BEGINNER", ""),))
 
-    async def get(self, version: str) -> list[Json] | None:
+    async def get_version(self, known_version: str) -> str:
+        """Never asked: changes are heard of."""
+        raise AssertionError(known_version)
+
+    async def get(self, version: str) -> Sequence[Challenge] | None:
         """Return a copy, as it was when the question came."""
         copy = self._copies.get(version)
         await self._pass()
         return copy
 
-    async def put(self, version: str, challenges: list[Json]) -> None:
+    async def put(self, version: str, challenges: Sequence[Challenge]) -> None:
         """Keep a copy, some time later."""
         await self._pass()
         self._copies[version] = challenges
@@ -114,5 +117,5 @@ async def test_nobody_gets_what_was_changed_before_they_asked(plan: list[str]) -
     await world.end()
     for since, task in world.asked:
         (challenge,) = task.result()
-        assert since <= challenge["id"] <= world.content
+        assert since <= int(challenge.id) <= world.content
     assert world.most_reading <= 1 + world.changes_heard

@@ -2,38 +2,33 @@
 
 import itertools
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from wingmanmatch_server.coaching.planner import LEVELS, VENUES, by_catalogue
+from wingmanmatch_server.coaching.rows import CatalogueEntry, PlanFacts, PlannedPerson
 
-CATALOGUE = [
-    {"id": f"{level}-{number}", "title": f"{level} {number}", "difficulty": level}
-    for level in LEVELS
-    for number in range(4)
-]
+CATALOGUE = tuple(
+    CatalogueEntry(f"{level}-{number}", f"{level} {number}", level) for level in LEVELS for number in range(4)
+)
 
 
-def person(level: str, archetype: str = "GHOST", done: tuple[str, ...] = ()) -> dict[str, Any]:
+def person(level: str, archetype: str = "GHOST", done: tuple[str, ...] = ()) -> PlannedPerson:
     """Return somebody."""
-    return {
-        "user_id": f"{level}-{archetype}",
-        "experience_level": level,
-        "confidence_archetype": archetype,
-        "done_challenge_ids": list(done),
-    }
+    return PlannedPerson(f"{level}-{archetype}", level, archetype, done)
 
 
-def facts(requester: dict[str, Any], invitee: dict[str, Any], **changes: Any) -> dict[str, Any]:
+def facts(requester: PlannedPerson, invitee: PlannedPerson, **changes: Any) -> PlanFacts:
     """Return what a plan is made from."""
-    return {"match_id": "m", "requester": requester, "invitee": invitee, "challenges": CATALOGUE} | changes
+    return replace(PlanFacts("m", requester, invitee, CATALOGUE), **changes)
 
 
 def test_same_facts_give_the_same_plan() -> None:
     """In whatever order the catalogue comes."""
     given = facts(person("BEGINNER"), person("INTERMEDIATE", "SCHOLAR"))
-    assert by_catalogue(given) == by_catalogue(given | {"challenges": CATALOGUE[::-1]})
+    assert by_catalogue(given) == by_catalogue(replace(given, challenges=CATALOGUE[::-1]))
 
 
 def test_pairs_do_not_all_do_the_same() -> None:
@@ -55,10 +50,10 @@ def test_challenges_fit_the_level(mine: str, theirs: str) -> None:
 
 def test_nothing_is_done_twice() -> None:
     """Unless everything was done: then anything is better than nothing."""
-    own = tuple(each["id"] for each in CATALOGUE if each["difficulty"] == "ADVANCED")
+    own = tuple(each.id for each in CATALOGUE if each.difficulty == "ADVANCED")
     plan = by_catalogue(facts(person("ADVANCED", done=own), person("BEGINNER")))
     assert plan.challenges[0].title.startswith("INTERMEDIATE")
-    everything = tuple(each["id"] for each in CATALOGUE)
+    everything = tuple(each.id for each in CATALOGUE)
     plan = by_catalogue(facts(person("ADVANCED", done=everything), person("BEGINNER")))
     assert plan.challenges[0].title.startswith("ADVANCED")
 
@@ -72,6 +67,6 @@ def test_place_suits_the_less_experienced(archetype: str) -> None:
 
 def test_empty_catalogue_leaves_the_place() -> None:
     """A plan without challenges is still one."""
-    plan = by_catalogue(facts(person("BEGINNER"), person("BEGINNER"), challenges=[]))
+    plan = by_catalogue(facts(person("BEGINNER"), person("BEGINNER"), challenges=()))
     assert plan.venue_idea
     assert plan.challenges == []

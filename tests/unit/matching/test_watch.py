@@ -1,19 +1,22 @@
 """What one stream does with the events that are read for it."""
 
 import asyncio
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.matching.watch import Stream
+from wingmanmatch_server.matching.rows import Match, MatchEvent
+from wingmanmatch_server.matching.stream import Stream
 
 SIZE = 4
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+MATCH = Match("m", "r", "i", "ACCEPTED", "", "", NOW, NOW, NOW)
 
 
-def events(first: int, last: int) -> list[dict[str, Any]]:
+def events(first: int, last: int) -> list[MatchEvent]:
     """Return events of these numbers."""
-    return [{"sequence": number} for number in range(first, last + 1)]
+    return [MatchEvent(number, "ACCEPTED", NOW, None, MATCH) for number in range(first, last + 1)]
 
 
 async def taken(stream: Stream) -> list[int]:
@@ -21,7 +24,7 @@ async def taken(stream: Stream) -> list[int]:
     numbers = []
     async with asyncio.timeout(5):
         while event := await stream.next(0):
-            numbers.append(event["sequence"])
+            numbers.append(event.sequence)
     return numbers
 
 
@@ -69,7 +72,7 @@ async def test_live_reader_that_is_too_slow_is_ended() -> None:
 
 
 @pytest.mark.parametrize("kept", [[], events(9, 10)], ids=["all are gone", "some are gone"])
-async def test_gap_is_told(kept: list[dict[str, Any]]) -> None:
+async def test_gap_is_told(kept: list[MatchEvent]) -> None:
     """A stream whose next event is no longer kept ends instead of skipping it."""
     stream = Stream(7, SIZE)
     stream.offer(10, kept)
@@ -98,7 +101,7 @@ async def test_read_for_another_stream_wakes_nobody() -> None:
         await asyncio.sleep(0)
     assert not waiting.done()
     stream.offer(8, events(8, 8))
-    assert await waiting == {"sequence": 8}
+    assert [await waiting] == events(8, 8)
 
 
 async def test_end_goes_before_what_is_buffered() -> None:
