@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 FORMAT = 1
 DESCRIPTION = "wingmanmatch-backup.json"
@@ -42,6 +43,14 @@ class Description:
     format: int = FORMAT
 
 
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What a description of any format has."""
+
+    wingmanmatch: str
+    format: int
+
+
 class Backup:
     """A backup file whose checksums were found to be right, open for reading."""
 
@@ -63,7 +72,8 @@ class Backup:
 def new_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """Yield a file that appears at `path` when the block ends: complete, and readable by its owner alone.
 
-    If the block fails, nothing appears. Raises BackupError if `path` exists, unless `force` replaces it, or if it cannot be written.
+    If the block fails, nothing appears. Raises BackupError if `path` exists, unless `force` replaces it, or if it
+    cannot be written.
     """
     exists = f"{path} exists: choose another name, or replace it with --force."
     if not force and path.exists():
@@ -130,10 +140,14 @@ def _opened(file: IO[bytes], path: Path) -> zipfile.ZipFile:
 
 
 def _description(archive: zipfile.ZipFile, path: Path, postgres_major: int) -> Description:
-    values = orjson.loads(archive.read(DESCRIPTION))
-    if values["format"] > FORMAT:
-        raise BackupError(f"{path} was made by WingmanMatch {values['wingmanmatch']}: restore it with that version.")
-    description = Description(**values)
+    text = archive.read(DESCRIPTION)
+    try:
+        origin = TypeAdapter(_Origin).validate_json(text)
+        if origin.format > FORMAT:
+            raise BackupError(f"{path} was made by WingmanMatch {origin.wingmanmatch}: restore it with that version.")
+        description = TypeAdapter(Description).validate_json(text)
+    except ValidationError:
+        raise BackupError(f"{path} is damaged: {DESCRIPTION} in it is not as it should be.") from None
     newest = max(description.postgres // NUMBERS_OF_A_MAJOR, description.dumped_by)
     if newest > postgres_major:
         raise BackupError(
