@@ -58,7 +58,7 @@ async def fetch(dsn: str, query: str) -> Any:
 def schema(dsn: str) -> str:
     """Return what `pg_dump -s` writes, tables, functions, owners, grants, comments, but for parentheses.
 
-    PostgreSQL keeps `(a and b) and c` of a first definition and makes `a and b and c` of it when it reads its own dump.
+    PostgreSQL keeps `(a and b) and c` as it was written, and makes `a and b and c` of it when it reads its own dump.
     """
     return _written("pg_dump", "--schema-only", f"--dbname={dsn}").translate({ord("("): None, ord(")"): None})
 

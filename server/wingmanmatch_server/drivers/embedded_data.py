@@ -40,8 +40,8 @@ def replace_data(folder: Path, restored: Path) -> None:
     """Put the data folder `restored` in the place of PostgreSQL's in DATA_DIR `folder`, and remove the old one.
 
     Nothing may run on either. Whenever the process or the machine dies, `finish_replacement` later finds the old data
-    or the new ones, complete. Raises OSError, and EngineError if the old folder is a symbolic link, whose target would
-    not be replaced.
+    or the new ones, complete. Raises OSError, and EngineError if the old folder is a symbolic link, whose target
+    would not be replaced.
     """
     data, replaced = folder / NAME, folder / _REPLACED
     finish_replacement(folder)
