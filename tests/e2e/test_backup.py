@@ -17,7 +17,7 @@ import pytest
 
 from support.backups import changed, fetch, roles, rows, run, schema, started
 from support.databases import execute
-from support.installations import initialise, programs, running_on
+from support.installations import empty_database, initialise, programs, running_on, supabase_database
 from support.served import BIN, command, refusal, served
 from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch_client import Client, connect
@@ -243,6 +243,17 @@ async def test_killed_restore_leaves_the_old_data(made: Path, tmp_path: Path) ->
     )
 
 
+async def test_damaged_database_is_replaced(made: Path, tmp_path: Path) -> None:
+    """A folder on which PostgreSQL no longer starts is refused in its words, and --replace replaces it."""
+    with started(tmp_path):
+        pass
+    (tmp_path / "postgres" / "global" / "pg_control").write_bytes(b"nonsense")
+    assert "PostgreSQL stopped with status" in refusal("restore", str(made), DATA_DIR=str(tmp_path))
+    run("restore", made, "--replace", DATA_DIR=str(tmp_path))
+    with started(tmp_path) as dsn:
+        assert len(await people_of(dsn)) > 300
+
+
 def test_restore_refuses_a_folder_in_use_or_with_data(data: Path, made: Path) -> None:
     """While a server runs on the folder neither form restores; afterwards only --replace would."""
     with served(data) as server:
@@ -371,7 +382,30 @@ async def test_database_that_is_not_ours(admin_dsn: str, tmp_path: Path) -> None
         said = refusal("backup", str(tmp_path / "file"), DATABASE_URL=dsn)
         assert sentence in said
         assert "horse" not in said
+    async with supabase_database(admin_dsn) as dsn:
+        assert "is a Supabase project" in refusal("backup", str(tmp_path / "file"), DATABASE_URL=dsn)
     assert not list(tmp_path.iterdir())
+
+
+async def test_database_of_an_owner_who_is_no_superuser(admin_dsn: str, tmp_path: Path) -> None:
+    """Whoever may read all tables can make a backup, with all roles; who may not is told what is missing."""
+    memberships = "in role anon, authenticated, service_role"
+    await execute(admin_dsn, f"create role own_er login createrole bypassrls {memberships}; create role guest login")
+    try:
+        async with empty_database(admin_dsn, "own_er") as dsn:
+            run("migrate", DATABASE_URL=dsn.replace("postgres@", "own_er@"))
+            run("backup", tmp_path / "file", DATABASE_URL=dsn.replace("postgres@", "own_er@"))
+            await execute(dsn, "grant usage on schema supabase_migrations to guest")
+            said = refusal("backup", str(tmp_path / "other"), DATABASE_URL=dsn.replace("postgres@", "guest@"))
+    finally:
+        await execute(admin_dsn, "drop role own_er; drop role guest")
+    assert "pg_dump failed" in said
+    assert "permission denied" in said
+    run("restore", tmp_path / "file", DATA_DIR=str(tmp_path / "new"))
+    with started(tmp_path / "new") as dsn:
+        owner = "select tableowner from pg_tables where tablename = 'match_pool'"
+        assert await fetch(dsn, owner) == "own_er"
+        assert await fetch(dsn, "select pg_has_role('own_er', 'service_role', 'member')")
 
 
 def test_folder_of_a_newer_postgresql(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def back_up(dsn: str, path: Path, programs: Programs, postgres_major: int, *, fo
     if behind_transaction_pooler(dsn):
         raise BackupError("DATABASE_URL is a transaction pooler: pg_dump needs the database or a session pooler.")
     found = asyncio.run(look_at(dsn))
-    _check(found, postgres_major)
+    check(found, postgres_major)
     description = Description(__version__, found.version, postgres_major, datetime.now(UTC).isoformat())
     with new_file(path, force=force) as file:
         roles = io.BytesIO()
@@ -74,7 +74,8 @@ def back_up(dsn: str, path: Path, programs: Programs, postgres_major: int, *, fo
     return found
 
 
-def _check(found: Found, postgres_major: int) -> None:
+def check(found: Found, postgres_major: int) -> None:
+    """Raise BackupError unless the pg_dump of `postgres_major` can make a backup of the database that was found."""
     major = found.version // NUMBERS_OF_A_MAJOR
     if major > postgres_major:
         raise BackupError(
