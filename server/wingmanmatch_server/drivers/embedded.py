@@ -180,7 +180,7 @@ class EmbeddedEngines:
         (self._folder / "log").mkdir(mode=0o700, exist_ok=True)
         home = Home(self._folder, self._socket_folder(account), account)
         if "postgres" in programs:
-            postgres = Postgres(home, programs["postgres"].parent, version=postgres_version(), users=self._users)
+            postgres = Postgres(home, programs["postgres"].parent, version=postgres_version, users=self._users)
             self._engines.append(postgres)
         if "valkey" in programs:
             self._engines.append(Valkey(home, programs["valkey"]))

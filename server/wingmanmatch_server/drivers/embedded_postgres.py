@@ -39,8 +39,8 @@ class Postgres(Engine):
     name = "postgres"
     shutdown_signal = signal.SIGINT
 
-    def __init__(self, home: Home, programs: Path, *, version: str, users: int = 1) -> None:
-        """`version` is that of `programs`, such as 18.6; `users` is how many server processes there will be."""
+    def __init__(self, home: Home, programs: Path, *, version: Callable[[], str], users: int = 1) -> None:
+        """`version` tells that of `programs`, such as 18.6; `users` is how many server processes there will be."""
         super().__init__(home)
         self._max_connections = max(LEAST_CONNECTIONS, users * CONNECTIONS_OF_A_USER)
         self._programs = programs
@@ -62,7 +62,7 @@ class Postgres(Engine):
         finish_replacement(self.home.folder)
         if self._data.exists():
             own_folder(self._data, self.home.account)
-            check_major(self._data, self._version)
+            check_major(self._data, self._version())
             self._remove_stale_files()
             return [self._serve]
         if self._unfinished.exists():
