@@ -22,8 +22,8 @@ from support.served import BIN, command, refusal, served
 from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch_client import Client, connect
 from wingmanmatch_server.drivers.embedded import postgres_programs
-from wingmanmatch_server.drivers.embedded_postgres import running_dsn
-from wingmanmatch_server.drivers.embedded_process import engine_account, own_folder
+from wingmanmatch_server.drivers.embedded_postgres import SOCKET_NAME, running_dsn
+from wingmanmatch_server.drivers.embedded_process import engine_account, own_folder, wait_for_lock
 
 ROLES = """
 create role analyst login password 'correct-horse' connection limit 3;
@@ -230,9 +230,11 @@ async def test_killed_restore_leaves_the_old_data(made: Path, tmp_path: Path) ->
     with started(tmp_path / "data") as dsn:
         await execute(dsn, "create table kept as select 7 as value")
     process = command("restore", str(made), "--replace", DATA_DIR=str(tmp_path / "data"))
-    wait_until((tmp_path / "data" / "restoring" / "postgres").exists)
+    wait_until((tmp_path / "data" / "restoring" / "run" / SOCKET_NAME).exists)
     process.kill()
     process.communicate()
+    # A child that was just being forked has its parent's files until it becomes a program.
+    os.close(wait_for_lock(tmp_path / "data" / "lock", 10))
     with started(tmp_path / "data") as dsn:
         assert await fetch(dsn, "select value from kept") == 7
     run("restore", made, "--replace", DATA_DIR=str(tmp_path / "data"))
