@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from wingmanmatch_server import __version__
+from wingmanmatch_server.backup.commands import backup, restore
 from wingmanmatch_server.call.commands import call
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines, EngineError
 from wingmanmatch_server.outbox.commands import app as outbox
@@ -117,6 +118,8 @@ def doctor(
     sys.exit(failed(findings))
 
 
+app.command("backup")(backup)
+app.command("restore")(restore)
 app.command("call")(call)
 keys = typer.Typer(no_args_is_help=True, help="API keys of calling back ends.")
 app.add_typer(keys, name="keys")

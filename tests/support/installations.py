@@ -50,15 +50,29 @@ def running(folder_of_programs: Path) -> Iterator[str]:
     """Start a server of its own and yield its superuser's DSN; stop it, and leave nothing."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     own_folder(folder, engine_account())
-    data = folder / "data"
-    _run(folder_of_programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
     try:
-        _run(folder_of_programs / "pg_ctl", "start", "-w", "-D", data, "-o", options, "-l", folder / "log")
-        yield f"postgresql://postgres@/postgres?host={quote(str(folder), safe='')}"
+        initialise(folder_of_programs, folder / "data")
+        with running_on(folder_of_programs, folder / "data") as dsn:
+            yield dsn
     finally:
-        _run(folder_of_programs / "pg_ctl", "stop", "-m", "immediate", "-D", data)
         shutil.rmtree(folder)
+
+
+def initialise(folder_of_programs: Path, data: Path) -> None:
+    """Create a data folder, in one that the engines' account may write."""
+    _run(folder_of_programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
+
+
+@contextmanager
+def running_on(folder_of_programs: Path, data: Path) -> Iterator[str]:
+    """Start a server on a data folder, its socket beside that, and yield its superuser's DSN; stop it."""
+    sockets = data.parent
+    options = f"-c listen_addresses= -c unix_socket_directories={sockets} -c fsync=off"
+    _run(folder_of_programs / "pg_ctl", "start", "-w", "-D", data, "-o", options, "-l", sockets / "server.log")
+    try:
+        yield f"postgresql://postgres@/postgres?host={quote(str(sockets), safe='')}"
+    finally:
+        _run(folder_of_programs / "pg_ctl", "stop", "-m", "fast", "-D", data)
 
 
 def _run(*command: object) -> None:

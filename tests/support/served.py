@@ -66,9 +66,9 @@ def start(data_dir: Path, *, log: int | IO[str] = subprocess.PIPE, **environment
 
 
 @contextmanager
-def served(data_dir: Path, **environment: str) -> Iterator[Served]:
+def served(data_dir: Path, *, log: int | IO[str] = subprocess.PIPE, **environment: str) -> Iterator[Served]:
     """Yield a started server, and stop it by Ctrl-C if the test has not."""
-    server = start(data_dir, **environment)
+    server = start(data_dir, log=log, **environment)
     try:
         yield server
     finally:

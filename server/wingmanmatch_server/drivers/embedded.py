@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from wingmanmatch_server.drivers import embedded_postgres
+from wingmanmatch_server.drivers.embedded_data import replace_data
 from wingmanmatch_server.drivers.embedded_postgres import Postgres
 from wingmanmatch_server.drivers.embedded_process import (
     Account,
@@ -36,10 +37,11 @@ from wingmanmatch_server.drivers.embedded_process import (
     own_folder,
     owner_name,
     take_lock,
+    wait_for_lock,
 )
 from wingmanmatch_server.drivers.embedded_valkey import Valkey
 
-__all__ = ["DataDirectoryInUse", "EmbeddedEngines", "EngineError"]
+__all__ = ["DataDirectoryInUse", "EmbeddedEngines", "EngineError", "postgres_programs", "postgres_version"]
 
 _LONGEST_SOCKET_PATH = 100
 _POLL_INTERVAL = 0.01
@@ -130,6 +132,24 @@ class EmbeddedEngines:
             os.close(self._lock)
             self._lock = None
 
+    def replace_postgres(self, restored: Path) -> None:
+        """Stop PostgreSQL if it was started, and put the data folder `restored` in the place of its own.
+
+        The folder stays taken. Raises EngineError; the old data are in their place then.
+        """
+        for engine in self._engines:
+            if isinstance(engine, Postgres):
+                engine.request_stop()
+                engine.finish_stop(_STOP_TIMEOUT)
+        lock = wait_for_lock(self._folder / f"{Postgres.name}.lock", _STOP_TIMEOUT)
+        try:
+            replace_data(self._folder, restored)
+        except OSError as error:
+            what = "cannot be replaced, or the old data not removed"
+            raise EngineError(f"{self._folder / 'postgres'} {what}: {error.strerror}.") from error
+        finally:
+            os.close(lock)
+
     @property
     def postgres_dsn(self) -> str:
         """The address of the database `wingmanmatch` as superuser. Raises LookupError unless it was started."""
@@ -148,7 +168,7 @@ class EmbeddedEngines:
     @property
     def versions(self) -> Mapping[str, str]:
         """The version of each running engine, by title."""
-        versions = {Postgres.title: _postgres_version, Valkey.title: _valkey_version}
+        versions = {Postgres.title: postgres_version, Valkey.title: _valkey_version}
         return {engine.title: versions[engine.title]() for engine in self._engines}
 
     def _start(self) -> None:
@@ -160,7 +180,8 @@ class EmbeddedEngines:
         (self._folder / "log").mkdir(mode=0o700, exist_ok=True)
         home = Home(self._folder, self._socket_folder(account), account)
         if "postgres" in programs:
-            self._engines.append(Postgres(home, programs["postgres"].parent, users=self._users))
+            postgres = Postgres(home, programs["postgres"].parent, version=postgres_version, users=self._users)
+            self._engines.append(postgres)
         if "valkey" in programs:
             self._engines.append(Valkey(home, programs["valkey"]))
         for engine in self._engines:
@@ -228,7 +249,13 @@ def _program(name: str) -> Path:
     return Path(spec.origin).parent / place
 
 
-def _postgres_version() -> str:
+def postgres_programs() -> Path:
+    """Return the folder of PostgreSQL's programs, such as pg_dump. Raises EngineError if they are not installed."""
+    return _program("postgres").parent
+
+
+def postgres_version() -> str:
+    """Return the version of the embedded PostgreSQL, such as 18.6. Raises PackageNotFoundError."""
     # The package is numbered as PostgreSQL is, and counts its own revisions behind.
     return importlib.metadata.version("embedded-postgres").rpartition(".")[0]
 

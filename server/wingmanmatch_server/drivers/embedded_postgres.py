@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from wingmanmatch_server.drivers.embedded_data import NAME, check_major, finish_replacement
 from wingmanmatch_server.drivers.embedded_process import Engine, Home, own_folder
 
 DATABASE = "wingmanmatch"
@@ -38,12 +39,13 @@ class Postgres(Engine):
     name = "postgres"
     shutdown_signal = signal.SIGINT
 
-    def __init__(self, home: Home, programs: Path, *, users: int = 1) -> None:
-        """`users` is how many processes of the server there will be."""
+    def __init__(self, home: Home, programs: Path, *, version: Callable[[], str], users: int = 1) -> None:
+        """`version` tells that of `programs`, such as 18.6; `users` is how many server processes there will be."""
         super().__init__(home)
         self._max_connections = max(LEAST_CONNECTIONS, users * CONNECTIONS_OF_A_USER)
         self._programs = programs
-        self._data = home.folder / "postgres"
+        self._version = version
+        self._data = home.folder / NAME
         self._unfinished = home.folder / "postgres.unfinished"
         self._socket = home.sockets / SOCKET_NAME
 
@@ -53,9 +55,14 @@ class Postgres(Engine):
         return _dsn(self.home.sockets)
 
     def steps(self) -> Iterable[Callable[[], subprocess.Popen[bytes]]]:
-        """Create the folder first if there is none, and forget what a killed predecessor left."""
+        """Create the folder first if there is none, and forget what a killed predecessor left.
+
+        Raises EngineError if another major version of PostgreSQL made the folder.
+        """
+        finish_replacement(self.home.folder)
         if self._data.exists():
             own_folder(self._data, self.home.account)
+            check_major(self._data, self._version())
             self._remove_stale_files()
             return [self._serve]
         if self._unfinished.exists():
@@ -111,7 +118,7 @@ class Postgres(Engine):
 def running_dsn(data_directory: Path) -> str | None:
     """Return the superuser's address of the PostgreSQL that a process runs on a data folder, None if none does."""
     try:
-        lines = (data_directory / "postgres" / "postmaster.pid").read_text().splitlines()
+        lines = (data_directory / NAME / "postmaster.pid").read_text().splitlines()
     except OSError:
         return None
     # The file's fifth line: where the sockets are.

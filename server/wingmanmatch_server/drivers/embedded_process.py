@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 _LOG_LINES = 8
+_LOCK_POLL_INTERVAL = 0.01
 
 _CAP_DAC_READ_SEARCH = 2  # from <linux/capability.h>
 _LAUNCH = Path(__file__).with_name("embedded_launch.py")
@@ -103,6 +105,16 @@ def take_lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     os.ftruncate(descriptor, 0)
+    return descriptor
+
+
+def wait_for_lock(path: Path, timeout: float) -> int:
+    """Return a descriptor that holds the lock on the file `path`. Raises EngineError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while (descriptor := take_lock(path)) is None:
+        if time.monotonic() > deadline:
+            raise EngineError(f"Process {noted_process(path) or '(unknown)'} still holds {path}: stop it.")
+        time.sleep(_LOCK_POLL_INTERVAL)
     return descriptor
 
 

@@ -77,6 +77,18 @@ async def test_data_survives_a_restart(used_folder: Path) -> None:
         assert await _ask(engines, "GET", "kept") == b"7"
 
 
+async def test_interrupted_replacement_of_the_data_is_undone(used_folder: Path) -> None:
+    """A start on a folder whose data were just being replaced finds the old ones, and makes no empty database."""
+    with EmbeddedEngines(used_folder, valkey=False) as engines:
+        engines.wait()
+        await _fetch(engines, "create table replaced as select 8 as value")
+    (used_folder / "postgres").rename(used_folder / "postgres.replaced")
+    with EmbeddedEngines(used_folder, valkey=False) as engines:
+        engines.wait()
+        assert await _fetch(engines, "select value from replaced") == 8
+    assert not (used_folder / "postgres.replaced").exists()
+
+
 def test_second_start_is_quick(used_folder: Path) -> None:
     """On a folder in use before, both engines accept connections well within a second."""
     begin = time.monotonic()
