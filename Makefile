@@ -28,7 +28,7 @@ lint: .venv/.dev ## Check style, types, who imports whom, the protos, and that v
 	PYTHONPATH=generated:server:clients/python $(BIN)/lint-imports
 	$(BIN)/python protos/lint.py
 	$(BIN)/python protos/versions.py
-	$(BIN)/python supabase/tools/lint.py
+	$(BIN)/python supabase/tools/lint_sql.py
 
 fmt: .venv/.dev ## Rewrite the code in its proper form
 	$(BIN)/ruff check --fix

@@ -57,8 +57,9 @@ def _statements(path: Path) -> Iterator[Statement]:
     for parsed in parse_sql(text):
         created = _created(parsed.stmt)
         if created:
-            end = parsed.stmt_location + parsed.stmt_len if parsed.stmt_len else len(text)
-            yield Statement(path.name, *created, text[parsed.stmt_location : end].strip())
+            start: int = parsed.stmt_location or 0
+            end: int = start + parsed.stmt_len if parsed.stmt_len else len(text)
+            yield Statement(path.name, *created, text[start:end].strip())
 
 
 def _created(node: Any) -> tuple[str, str] | None:

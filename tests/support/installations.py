@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from support.databases import execute, with_database
 from wingmanmatch_server.drivers.embedded_process import engine_account, own_folder
 
+EMBEDDED = 18  # the major version that the server brings
 # Where Debian, Red Hat and Homebrew put a version's programs.
 PLACES = ("/usr/lib/postgresql/{0}/bin", "/usr/pgsql-{0}/bin", "/opt/homebrew/opt/postgresql@{0}/bin")
 # Further folders of programs, as in PATH; each ends in VERSION/bin.
@@ -56,6 +59,19 @@ def running(folder_of_programs: Path) -> Iterator[str]:
             yield dsn
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def cluster_of(version: int, embedded_dsn: str) -> Iterator[str]:
+    """Yield the superuser's DSN on a major version; skip the test by name where this machine lacks it."""
+    if version == EMBEDDED:
+        yield embedded_dsn
+        return
+    found = programs(version)
+    if found is None:
+        pytest.skip(f"PostgreSQL {version} is not installed here")
+    with running(found) as dsn:
+        yield dsn
 
 
 def initialise(folder_of_programs: Path, data: Path) -> None:

@@ -6,5 +6,5 @@
     store.py      what it asks of the database, one method a transaction
     rows.py       what the database returns
 
-The rules themselves are SQL functions in `supabase/migrations/`; `docs/challenges.md` says how it fits together.
+The rules themselves are SQL functions in `supabase/schemas/`; `docs/challenges.md` says how it fits together.
 """

@@ -28,7 +28,7 @@ class CallFailed(Exception):
 
 
 class Database(Protocol):
-    """A PostgreSQL database that holds the functions of `supabase/migrations/`."""
+    """A PostgreSQL database that holds the functions of `supabase/schemas/`."""
 
     async def call(self, function: str, /, **parameters: Any) -> Any:
         """Call `function` as the service role and return its jsonb result, decoded.

@@ -9,5 +9,5 @@
     erasure.py   removes a person, also from outside the database
     export.py    all that is stored about a person
 
-The rules themselves are SQL functions in `supabase/migrations/`.
+The rules themselves are SQL functions in `supabase/schemas/`.
 """

@@ -4,5 +4,5 @@
     store.py    what it asks of the database, one method a transaction
     rows.py     what the database returns
 
-The rules are SQL functions: `supabase/migrations/*_meetups.sql`. `docs/meetups.md` tells them in words.
+The rules are SQL functions: `supabase/schemas/3*`. `docs/meetups.md` tells them in words.
 """

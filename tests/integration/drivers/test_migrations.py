@@ -8,13 +8,12 @@ import asyncpg
 import pytest
 
 from support.databases import execute
-from support.installations import empty_database, programs, running, supabase_database
+from support.installations import EMBEDDED, cluster_of, empty_database, supabase_database
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import Migration, read_migrations
 from wingmanmatch_server.drivers.migration_history import read_status
 from wingmanmatch_server.drivers.migrations import CREATE_HISTORY, MigrationFailed, MigrationRefused, migrate, rehearse
 
-EMBEDDED = 18
 FIRST = Migration("20300101000000", "create_first", "create table public.first (id integer);\n")
 SECOND = Migration("20300102000000", "create_second", "create table public.second (id integer);\n")
 
@@ -40,13 +39,7 @@ order by 1, 2, 3, 4
 @pytest.fixture(params=[15, 16, 17, EMBEDDED], scope="module")
 async def cluster(request: pytest.FixtureRequest, engines: EmbeddedEngines) -> AsyncIterator[str]:
     """The superuser's DSN on each version; those that this machine lacks are skipped by name."""
-    if request.param == EMBEDDED:
-        yield engines.postgres_dsn
-        return
-    found = programs(request.param)
-    if found is None:
-        pytest.skip(f"PostgreSQL {request.param} is not installed here")
-    with running(found) as dsn:
+    with cluster_of(request.param, engines.postgres_dsn) as dsn:
         yield dsn
 
 

@@ -1,6 +1,6 @@
 """Check supabase/: headers, each object once, nothing left to decide, and no DDL that is unsafe on tables with rows.
 
-    python supabase/tools/lint.py
+    python supabase/tools/lint_sql.py
 
 `--migrations` and `--schemas` name other folders than those of this checkout.
 """
