@@ -29,7 +29,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 from google.protobuf.message import Message
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from lint import PROTOS, lay_out, run
+from workspace import PROTOS, lay_out, run
 
 from buf.validate import validate_pb2
 from wingmanmatch.options.v1 import options_pb2
@@ -235,7 +235,7 @@ def _dependency(value: options_pb2.Dependency.ValueType) -> str:
 def read(scratch: Path) -> Reference:
     """Return the reference of the protos in this folder; raise SystemExit if buf refuses them."""
     workspace, image = scratch / "protos", scratch / "image.binpb"
-    lay_out(PROTOS, workspace)
+    lay_out(workspace)
     if run("buf", "build", "--as-file-descriptor-set", "--output", str(image), folder=workspace).returncode:
         raise SystemExit("buf refused the protos")
     return Reference(FileDescriptorSet.FromString(image.read_bytes()))

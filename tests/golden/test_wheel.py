@@ -38,7 +38,7 @@ def test_data_files_of_the_server_are_in(wheel: set[str]) -> None:
 def test_migrations_are_in(wheel: set[str]) -> None:
     """An installed server can migrate without a checkout."""
     names = files(REPOSITORY / "supabase" / "migrations", "*.sql")
-    assert len(names) > 5
+    assert len(names) > 1
     assert {f"wingmanmatch_server/migrations/{name}" for name in names} <= wheel
 
 

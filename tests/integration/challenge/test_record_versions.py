@@ -1,6 +1,7 @@
 """The cached catalogue beside a newer version of the server: each reads and writes its own."""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 import orjson
 import pytest
@@ -25,7 +26,7 @@ async def redis(engines: EmbeddedEngines) -> AsyncIterator[RedisServer]:
 
 async def test_newer_catalogue_is_neither_read_nor_overwritten(challenges: Challenges, redis: RedisServer) -> None:
     """With only a newer copy of the same catalogue the database is read, and that copy stays as it is."""
-    replica, version = Replica(challenges, redis), (await challenges.store.list_challenges())["version"]
+    replica, version = Replica(challenges, redis), (await challenges.store.list_challenges()).version
     newer = f"challenges:{FORMAT + 1}:{version}"
     await redis.client.set(newer, b'{"challenges": []}', px=60_000)
     before = await raw_value(redis, newer)
@@ -38,9 +39,9 @@ async def test_newer_catalogue_is_neither_read_nor_overwritten(challenges: Chall
 
 async def test_fields_of_a_newer_server_are_passed_over(challenges: Challenges, redis: RedisServer) -> None:
     """A copy of this version whose challenges have one field more is served without it, and stays as it is."""
-    replica, version = Replica(challenges, redis), (await challenges.store.list_challenges())["version"]
+    replica, version = Replica(challenges, redis), (await challenges.store.list_challenges()).version
     await replica.catalogue.challenges()
-    richer = [each | {"season": "SPRING"} for each in await challenges.catalogue()]
+    richer = [asdict(each) | {"season": "SPRING"} for each in await challenges.catalogue()]
     key = f"challenges:{FORMAT}:{version}"
     await redis.client.set(key, orjson.dumps(richer), px=60_000)
     before = await raw_value(redis, key)

@@ -346,7 +346,7 @@ class Machine(RuleBasedStateMachine):
         }
 
 
-MATCHES = "select id::text, state_now(m) from matches m where requester_id = any ($1::text[]::uuid[])"
+MATCHES = "select id::text, internal.state_now(m) from matches m where requester_id = any ($1::text[]::uuid[])"
 MEETUPS = "select id::text, internal.meetup_state_now(m) from meetups m where requester_id = any ($1::text[]::uuid[])"
 SCORES = "select user_id::text, reputation from match_pool where user_id = any ($1::text[]::uuid[])"
 CANDIDATES = """

@@ -156,7 +156,7 @@ def test_a_helper_that_goes_is_dropped(supabase: Path) -> None:
         ).replace("to_jsonb(internal.badge_of(p_user_id))", "null"),
     )
     text = make(supabase, "drop_badge_helper")
-    assert "drop function internal.badge_of(p_user_id uuid);" in text
+    assert "drop function internal.badge_of(uuid);" in text
 
 
 def test_without_a_change_the_rows_are_meant(supabase: Path) -> None:
