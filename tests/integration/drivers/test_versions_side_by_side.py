@@ -34,11 +34,14 @@ async def dsn(admin_dsn: str) -> AsyncIterator[str]:
         yield dsn
 
 
-@pytest.fixture(params=TRANSPORTS)
+@pytest.fixture(params=[*TRANSPORTS, "pooler"])
 async def database(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[Database]:
-    """The same database as a server reaches it."""
-    async with open_database(dsn, request.param) as database:
-        yield database
+    """The same database as a server reaches it: directly, by REST, and as through a transaction pooler."""
+    pooled = request.param == "pooler"
+    async with open_database(
+        f"{dsn}&pooler=transaction" if pooled else dsn, "postgres" if pooled else request.param
+    ) as opened:
+        yield opened
 
 
 async def test_own_schema_is_usable(database: Database) -> None:
