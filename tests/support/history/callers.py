@@ -3,7 +3,7 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Protocol
 
 import grpc
@@ -11,18 +11,19 @@ import grpc
 from support.history.operations import Operation
 from support.history.recorder import NO_ANSWER, PATIENCE, Recorder
 from support.stubs import Stubs
-from wingmanmatch.matching.v1 import matching_service_pb2 as matching
-from wingmanmatch.ratelimit.v1.rate_limit_pb2 import RateLimitDescriptor
-from wingmanmatch.ratelimit.v1.rate_limit_service_pb2 import PeekRateLimitRequest
-from wingmanmatch.session.v1 import session_service_pb2 as session
 
-PAUSE = (0.005, 0.03)  # seconds between two calls of one caller
+PAUSE = (0.002, 0.02)  # seconds between two calls of one caller
 PROBE_PAUSE = 0.2
+PING_PATIENCE = 1.0
 TRIES_AGAIN = 0.7  # how often a caller repeats a request whose answer was lost
 
 
 class Scene(Protocol):
     """One area's keys, and what callers do to them."""
+
+    def ping(self, caller: "Caller") -> Awaitable[Any]:
+        """Make a call that changes nothing and is answered, be it by a refusal, if the area's dependency works."""
+        ...
 
     async def act(self, caller: "Caller") -> None:
         """Let a caller do one thing."""
@@ -36,18 +37,26 @@ class Scene(Protocol):
 class Caller:
     """One caller, who makes one call after another. `source` decides all it does."""
 
-    def __init__(self, number: int, stubs: Stubs, recorder: Recorder, source: random.Random, over: asyncio.Event) -> None:
+    def __init__(
+        self,
+        number: int,
+        scene: Scene,
+        stubs: Stubs,
+        recorder: Recorder,
+        source: random.Random,
+        over: asyncio.Event,
+    ) -> None:
         self.number = number
+        self.scene = scene
         self.stubs = stubs
         self.recorder = recorder
         self.source = source
         self.over = over
 
-    async def live(self, scenes: Sequence[Scene], weights: Sequence[float]) -> None:
+    async def live(self) -> None:
         """Call until the run is over."""
         while not self.over.is_set():
-            (scene,) = self.source.choices(scenes, weights)
-            await scene.act(self)
+            await self.scene.act(self)
             await asyncio.sleep(self.source.uniform(*PAUSE))
 
     def new_id(self) -> str:
@@ -70,12 +79,10 @@ class Caller:
         After an unknown outcome the caller first waits until the dependency answers: a crowd that goes on writing into
         an outage would leave nothing but unknown operations, which prove nothing.
         """
-        area = key.partition(" ")[0]
-        answers = {"session": self.redis_answers, "limit": self.limits_answer}.get(area, self.database_answers)
 
         async def again() -> bool:
             wanted = self.source.random() < insist
-            return await self.until(answers) and wanted
+            return await self.until(self.answers) and wanted
 
         async def send() -> Any:
             return await method(request, timeout=PATIENCE)
@@ -90,20 +97,9 @@ class Caller:
             await asyncio.sleep(PROBE_PAUSE)
         return False
 
-    async def redis_answers(self) -> bool:
-        """Return whether sessions are answered for."""
-        return await answered(self.stubs.session.GetSession(session.GetSessionRequest(token="none"), timeout=1))
-
-    async def limits_answer(self) -> bool:
-        """Return whether rate limits are answered for."""
-        asked = RateLimitDescriptor(policy="public_api", subject="probe", cost=0)
-        return await answered(self.stubs.rate_limit.PeekRateLimit(PeekRateLimitRequest(descriptors=[asked]), timeout=1))
-
-    async def database_answers(self) -> bool:
-        """Return whether matches are answered for."""
-        nobody = str(uuid.UUID(int=0))
-        request = matching.GetMatchRequest(match_id=nobody, user_id=self.new_id())
-        return await answered(self.stubs.matching.GetMatch(request, timeout=1))
+    async def answers(self) -> bool:
+        """Return whether the area is answered for."""
+        return await answered(self.scene.ping(self))
 
 
 async def answered(call: Awaitable[Any]) -> bool:

@@ -28,7 +28,7 @@ class HistoryPostgres(OwnPostgres):
         """Start it and return once it answers."""
         self._engines = EmbeddedEngines(self._folder, valkey=False)
         self._engines.start()
-        while not all([engine.poll() for engine in self._engines._engines]):
+        while not all(engine.poll() for engine in self._engines._engines):
             await asyncio.sleep(0.01)
 
 

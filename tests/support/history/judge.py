@@ -77,9 +77,7 @@ class Report:
         return "\n\n".join(each.text for each in self.verdicts if each.text)
 
 
-def judge(
-    operations: Sequence[Operation], policies: Mapping[str, Policy], crashes: Crashes | None = None
-) -> Report:
+def judge(operations: Sequence[Operation], policies: Mapping[str, Policy], crashes: Crashes | None = None) -> Report:
     """Return what the models say of each key's history; `crashes` are those of Redis."""
     histories: dict[str, list[Operation]] = {}
     for each in operations:
@@ -104,7 +102,9 @@ def _judge_register(key: str, history: Sequence[Operation], model: Model, crashe
     if isinstance(verdict, Linearizable):
         return KeyVerdict(key, Finding.HOLDS)
     if not isinstance(verdict, Impossible):
-        return KeyVerdict(key, Finding.UNDECIDED, text=f"{key}: undecided after {verdict.configurations} configurations")
+        return KeyVerdict(
+            key, Finding.UNDECIDED, text=f"{key}: undecided after {verdict.configurations} configurations"
+        )
     if crashes.operations:
         forgetful = ForgetfulModel(model, crashes.operations, crashes.window)
         excused = check(forgetful, [*history, *(replace(each, key=key) for each in crashes.operations)])
@@ -117,9 +117,7 @@ def _judge_limit(key: str, history: Sequence[Operation], policy: Policy, crashes
     broken = broken_answers(policy, history)
     if not broken:
         return KeyVerdict(key, Finding.HOLDS)
-    if crashes.operations and not broken_answers(
-        policy, history, crashes=crashes.operations, window=crashes.window
-    ):
+    if crashes.operations and not broken_answers(policy, history, crashes=crashes.operations, window=crashes.window):
         return KeyVerdict(key, Finding.LOST, lost=len(broken))
     return KeyVerdict(key, Finding.VIOLATED, text="\n".join([f"{key}: impossible answers", *map(str, broken[:3])]))
 

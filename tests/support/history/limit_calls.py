@@ -1,8 +1,10 @@
 """What callers do to rate limits."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import Any
 
-from support.history.callers import Caller
+from support.history.callers import PING_PATIENCE, Caller
 from support.history.limit_bounds import Answer, Policy
 from support.stubs import Stubs
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2
@@ -33,6 +35,11 @@ class LimitScene:
     def __init__(self, policies: dict[str, Policy]) -> None:
         self.policies = policies
         self.buckets: dict[str, Bucket] = {}
+
+    def ping(self, caller: Caller) -> Awaitable[Any]:
+        """Peek into a bucket that nobody uses."""
+        request = pb.PeekRateLimitRequest(descriptors=[_descriptor(Bucket("public_api", "ping"), 0)])
+        return caller.stubs.rate_limit.PeekRateLimit(request, timeout=PING_PATIENCE)
 
     async def act(self, caller: Caller) -> None:
         """Ask or charge one of the buckets in use."""

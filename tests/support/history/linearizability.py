@@ -1,5 +1,7 @@
-"""Decides whether a history is linearizable: whether its operations, each at one instant between its start and its end,
-could have been done one after the other by a sequential model.
+"""Decides whether a history is linearizable.
+
+It is if its operations, each at one instant between its start and its end, could have been done one after the other by
+a sequential model.
 
 The search is Wing and Gong's with two of Lowe's refinements ("Testing for linearizability", 2017): an operation is put
 in order no earlier than the first end that needs it, and no configuration is looked at twice. A configuration is how
@@ -25,7 +27,7 @@ Link = tuple[Operation, Hashable, "Link"] | None
 class Linearizable:
     """A sequential order exists: `order` is one, each operation with the state after it."""
 
-    order: Sequence[tuple[Operation, Hashable]]
+    order: Sequence[tuple[Operation, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class _Search:
         return Impossible(self._history[self._ends[last]], list(dict.fromkeys(self._tried[last])))
 
 
-def _unlinked(order: Link) -> list[tuple[Operation, Hashable]]:
+def _unlinked(order: Link) -> list[tuple[Operation, Any]]:
     found = []
     while order is not None:
         operation, state, order = order

@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import Any
 
-from support.history.callers import TRIES_AGAIN, Caller, new_id
+from support.history.callers import PING_PATIENCE, TRIES_AGAIN, Caller, new_id
 from support.history.match_model import Match
 from support.requests import TIMEOUT, join
 from support.stubs import Stubs
@@ -31,6 +33,11 @@ class MatchScene:
 
     def __init__(self, groups: list[Group]) -> None:
         self.groups = groups
+
+    def ping(self, caller: Caller) -> Awaitable[Any]:
+        """Ask for a match that is none."""
+        request = pb.GetMatchRequest(match_id=caller.new_id(), user_id=caller.new_id())
+        return caller.stubs.matching.GetMatch(request, timeout=PING_PATIENCE)
 
     async def act(self, caller: Caller) -> None:
         """Do one thing in one of the active groups, if any are left."""

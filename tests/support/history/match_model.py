@@ -14,12 +14,12 @@ from support.history.operations import Operation
 
 @dataclass(frozen=True, slots=True, order=True)
 class Match:
-    """A match; `id` is None while no caller has been told it."""
+    """A match; `id` is empty while no caller has been told it."""
 
     requester: str
     invitee: str
     state: str
-    id: str | None = None
+    id: str = ""
 
     def between(self, first: str, second: str) -> bool:
         """Return whether these are its two people."""
@@ -27,7 +27,7 @@ class Match:
 
     def shows(self, seen: "Match") -> bool:
         """Return whether this is what a caller saw."""
-        return self == replace(seen, id=self.id) and self.id in {None, seen.id}
+        return self == replace(seen, id=self.id) and self.id in {"", seen.id}
 
 
 State = tuple[Match, ...]
@@ -62,7 +62,7 @@ class MatchModel:
         if known and known.state == "PENDING" and known.requester == other:
             yield from _agreed(state, known, replace(known, state="ACCEPTED"), operation)
         elif mine:
-            if operation.refused_for("PENDING_MATCH_EXISTS") and mine.id in {None, operation.result.detail("match_id")}:
+            if operation.refused_for("PENDING_MATCH_EXISTS") and mine.id in {"", operation.result.detail("match_id")}:
                 yield state
         elif known or theirs:
             if operation.refused_for("CANDIDATE_UNAVAILABLE"):

@@ -1,12 +1,14 @@
 """What callers do to the meetups of accepted matches."""
 
 import random
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from support.history.callers import TRIES_AGAIN, Caller
+from support.history.callers import PING_PATIENCE, TRIES_AGAIN, Caller
 from support.history.match_calls import make_match
 from support.history.match_model import Match
 from support.history.meetup_model import Meetup
@@ -36,6 +38,11 @@ class MeetupScene:
 
     def __init__(self, pairs: list[Pair]) -> None:
         self.pairs = pairs
+
+    def ping(self, caller: Caller) -> Awaitable[Any]:
+        """Ask for a meetup that is none."""
+        request = pb.GetMeetupRequest(meetup_id=caller.new_id(), user_id=caller.new_id())
+        return caller.stubs.meetup.GetMeetup(request, timeout=PING_PATIENCE)
 
     async def act(self, caller: Caller) -> None:
         """Do one thing for one of the active pairs, if any are left."""
@@ -109,9 +116,7 @@ class MeetupScene:
 
     async def _end(self, caller: Caller, pair: Pair, _meetup_id: str) -> None:
         by, user = self._either(caller, pair)
-        request = matching_service_pb2.EndMatchRequest(
-            match_id=pair.match.id, user_id=user, request_id=caller.new_id()
-        )
+        request = matching_service_pb2.EndMatchRequest(match_id=pair.match.id, user_id=user, request_id=caller.new_id())
         method = caller.stubs.matching.EndMatch
         await caller.call(pair.key, "end", method, request, _ended, insist=TRIES_AGAIN, by=by)
 
@@ -154,12 +159,12 @@ def _seen(recorder: Recorder, response: pb.ScheduleMeetupResponse | pb.GetMeetup
         meetup_pb2.MeetupState.Name(meetup.state).removeprefix("MEETUP_STATE_"),
         recorder.from_wall(meetup.scheduled_time.ToMilliseconds()),
         meetup.venue_name,
-        _said(meetup, about=meetup.invitee_id, confirmed="requester_confirm_time"),
-        _said(meetup, about=meetup.requester_id, confirmed="invitee_confirm_time"),
+        _said(meetup, about=meetup.invitee_id, confirmed=meetup.HasField("requester_confirm_time")),
+        _said(meetup, about=meetup.requester_id, confirmed=meetup.HasField("invitee_confirm_time")),
     )
 
 
-def _said(meetup: meetup_pb2.Meetup, *, about: str, confirmed: str) -> str:
-    if meetup.HasField(confirmed):
+def _said(meetup: meetup_pb2.Meetup, *, about: str, confirmed: bool) -> str:
+    if confirmed:
         return "PRESENT"
     return "MISSING" if about in meetup.no_show_user_ids else ""

@@ -16,10 +16,10 @@ CLOCKS_APART = 0.05  # seconds that the callers' monotonic clock and the databas
 
 @dataclass(frozen=True, slots=True, order=True)
 class Meetup:
-    """A meetup as either person sees it; `time` in seconds of the callers' clock, `id` None while it was not told."""
+    """A meetup as either person sees it; `time` in seconds of the callers' clock, `id` empty while it was not told."""
 
     number: int
-    id: str | None
+    id: str
     state: str
     time: float
     venue: str
@@ -28,7 +28,11 @@ class Meetup:
 
     def shows(self, seen: "Meetup") -> bool:
         """Return whether this is what a caller saw, who cannot know the number."""
-        return self == replace(seen, number=self.number, id=self.id) and self.id in {None, seen.id}
+        return self == replace(seen, number=self.number, id=self.id) and self.id in {"", seen.id}
+
+    def said_by(self, operation: Operation) -> str:
+        """Return what the operation's caller said of the other person, "" before that."""
+        return self.said_by_requester if operation.arguments["by"] == "requester" else self.said_by_invitee
 
     @property
     def answered(self) -> bool:
@@ -76,7 +80,7 @@ class MeetupModel:
             elif any(each.state == "SCHEDULED" for each in state.meetups):
                 yield from _refused(state, operation, "MEETUP_EXISTS")
             else:
-                yield from _told(state, Meetup(len(state.meetups), None, "SCHEDULED", time, venue), operation)
+                yield from _told(state, Meetup(len(state.meetups), "", "SCHEDULED", time, venue), operation)
 
     def _reschedule(self, state: Meetups, operation: Operation) -> Iterable[Meetups]:
         meetup, time = _find(state, operation), operation.arguments["time"]
@@ -103,8 +107,7 @@ class MeetupModel:
         meetup, said = _find(state, operation), SAID[operation.name]
         if not meetup:
             return
-        own = "said_by_requester" if operation.arguments["by"] == "requester" else "said_by_invitee"
-        before = getattr(meetup, own)
+        before = meetup.said_by(operation)
         if before == said:
             yield from _told(state, meetup, operation)
         elif before:
@@ -114,7 +117,7 @@ class MeetupModel:
         else:
             for come in _may_have_come(meetup.time, operation):
                 if come:
-                    yield from _told(state, _after_answer(replace(meetup, **{own: said})), operation)
+                    yield from _told(state, _after_answer(meetup, operation), operation)
                 else:
                     yield from _refused(state, operation, "MEETUP_NOT_STARTED")
 
@@ -133,7 +136,10 @@ class MeetupModel:
             yield state
 
 
-def _after_answer(meetup: Meetup) -> Meetup:
+def _after_answer(before: Meetup, operation: Operation) -> Meetup:
+    new = SAID[operation.name]
+    by_requester = operation.arguments["by"] == "requester"
+    meetup = replace(before, said_by_requester=new) if by_requester else replace(before, said_by_invitee=new)
     said = {meetup.said_by_requester, meetup.said_by_invitee}
     if "MISSING" in said:
         return replace(meetup, state="MISSED")
@@ -161,7 +167,7 @@ def _find(state: Meetups, operation: Operation) -> Meetup | None:
     """Return the meetup that the operation names, or the one whose id nobody was told."""
     wanted = operation.arguments["id"]
     named = (each for each in state.meetups if each.id == wanted)
-    return next(named, None) or next((each for each in state.meetups if each.id is None), None)
+    return next(named, None) or next((each for each in state.meetups if not each.id), None)
 
 
 def _refused(state: Meetups, operation: Operation, reason: str) -> Iterable[Meetups]:

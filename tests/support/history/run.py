@@ -4,17 +4,17 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from support.history.callers import Caller, Scene
 from support.history.faults import LOSSY_WINDOW, Faults, HistoryPostgres, socket_of
 from support.history.judge import Crashes, Report, judge
-from support.history.limit_bounds import Policy
 from support.history.limit_calls import LimitScene, policies_of
 from support.history.match_calls import MatchScene, make_groups
 from support.history.meetup_calls import MeetupScene, make_pairs
@@ -25,15 +25,34 @@ from support.served import start
 from support.stubs import Stubs
 from support.valkey import OwnValkey, own_valkey
 
-CALLERS = 8
+CALLERS = (4, 2, 4, 4)  # of sessions, limits, matches, meetups: an outage of one area keeps no other's callers waiting
 GROUPS, PAIRS = 12, 12
 CALM = 1.0  # seconds before the first fault, and again once everything answers
-RECOVERY = 120.0  # seconds after the last fault within which everything must answer
-WEIGHTS = (4.0, 2.0, 3.0, 3.0)  # sessions, limits, matches, meetups
+RECOVERY = 90.0  # seconds after the last fault within which everything must answer
 # A client that waits for seconds before it connects again would see little of a short run.
 CHANNEL = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200)]
 
-Sabotage = Callable[["World"], Awaitable[None]]
+Sabotage = Callable[["World"], Coroutine[Any, Any, None]]
+
+
+@dataclass
+class Area:
+    """What is called of one area of the server, who calls it, and when they stop."""
+
+    scene: Scene
+    callers: list[Caller]
+    over: asyncio.Event
+
+    @property
+    def answers(self) -> Callable[[], Awaitable[bool]]:
+        """Return whether the area is answered for."""
+        return self.callers[0].answers
+
+    async def look(self) -> None:
+        """Read all that was written."""
+        reader = self.callers[0]
+        reader.over = asyncio.Event()  # a read whose answer is lost waits for the area once more
+        await self.scene.look(reader)
 
 
 @dataclass
@@ -41,19 +60,32 @@ class World:
     """Everything that a run consists of."""
 
     recorder: Recorder
+    postgres: HistoryPostgres
     valkey: OwnValkey
     faults: Faults
-    policies: dict[str, Policy]
     sessions: SessionScene
     limits: LimitScene
     matches: MatchScene
     meetups: MeetupScene
-    callers: list[Caller]
+    areas: list[Area] = field(default_factory=list)
 
-    @property
-    def scenes(self) -> tuple[Scene, ...]:
-        """What callers do, in the order of `WEIGHTS`."""
-        return self.sessions, self.limits, self.matches, self.meetups
+    def add_callers(self, source: random.Random, direct: Stubs, fragile: Stubs) -> None:
+        """Add every area's callers, of whom every other has a fragile connection; the first has none."""
+        scenes: tuple[Scene, ...] = (self.sessions, self.limits, self.matches, self.meetups)
+        for scene, count in zip(scenes, CALLERS, strict=True):
+            over, first = asyncio.Event(), sum(len(area.callers) for area in self.areas)
+            callers = [
+                Caller(
+                    first + number,
+                    scene,
+                    fragile if number % 2 else direct,
+                    self.recorder,
+                    random.Random(source.getrandbits(64)),
+                    over,
+                )
+                for number in range(count)
+            ]
+            self.areas.append(Area(scene, callers, over))
 
 
 @dataclass
@@ -65,8 +97,7 @@ class Result:
     faults: list[str]
     statuses: Counter[str]
     recovered: float
-    lasted: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    lasted: float
 
     def line(self) -> str:
         """Return the run in one line."""
@@ -74,44 +105,37 @@ class Result:
 
 
 async def run(
-    seed: int, folder: Path, *, seconds: float = 12.0, faults: bool = True, sabotage: Sabotage | None = None
+    seed: int, folder: Path, *, seconds: float = 12.0, faults: bool = True, sabotage: Sequence[Sabotage] = ()
 ) -> Result:
     """Call a new server for about so many seconds while the faults of a seed happen to it, and judge the histories.
 
-    `sabotage` does its harm beside the callers. Raises TimeoutError if the server does not recover by itself.
+    Each `sabotage` does its harm beside the callers. Raises TimeoutError if the server does not recover by itself.
     """
     began, source = time.monotonic(), random.Random(seed)
     async with open_world(source, folder) as world:
-        live = [asyncio.create_task(each.live(world.scenes, WEIGHTS)) for each in world.callers]
-        harm = asyncio.create_task(sabotage(world)) if sabotage else None
+        live = [asyncio.create_task(each.live()) for area in world.areas for each in area.callers]
+        harm = [asyncio.create_task(each(world)) for each in sabotage]
         await asyncio.sleep(CALM)
         await (world.faults.play(source, seconds) if faults else asyncio.sleep(seconds))
-        recovered = await _recovery(world)
-        await asyncio.sleep(CALM)
-        world.callers[0].over.set()
-        await asyncio.gather(*live, *((harm,) if harm else ()))
-        await _look(world)
+        async with asyncio.timeout(RECOVERY):
+            recovered = max(await asyncio.gather(*(_recovery(world, area) for area in world.areas)))
+        await asyncio.gather(*live, *harm)
+        for area in world.areas:
+            await area.look()
     crashes = Crashes(world.faults.crashes, LOSSY_WINDOW)
-    report = judge(world.recorder.operations, world.policies, crashes)
+    report = judge(world.recorder.operations, world.limits.policies, crashes)
     lasted = time.monotonic() - began
     return Result(seed, report, world.faults.happened, world.recorder.statuses, recovered, lasted)
 
 
-async def _recovery(world: World) -> float:
-    """Wait until everything answers; return how long that took."""
-    began, caller = world.recorder.now(), world.callers[0]
-    async with asyncio.timeout(RECOVERY):
-        for answers in (caller.redis_answers, caller.database_answers, caller.limits_answer):
-            await caller.until(answers)
-    return world.recorder.now() - began
-
-
-async def _look(world: World) -> None:
-    """Read all that was written."""
-    reader = world.callers[0]
-    reader.over = asyncio.Event()
-    for scene in world.scenes:
-        await scene.look(reader)
+async def _recovery(world: World, area: Area) -> float:
+    """Let an area's callers go on until they are answered again and a while longer; return how long that took."""
+    began = world.recorder.now()
+    await area.callers[0].until(area.answers)
+    answered = world.recorder.now()
+    await asyncio.sleep(CALM)
+    area.over.set()
+    return answered - began
 
 
 @asynccontextmanager
@@ -135,23 +159,15 @@ async def open_world(source: random.Random, folder: Path) -> AsyncIterator[World
             Stubs(await stack.enter_async_context(grpc.aio.insecure_channel(target, options=CHANNEL)))
             for target in (server.grpc, fragile)
         ]
-        yield World(
+        world = World(
             recorder,
+            postgres,
             valkey,
             Faults(postgres, valkey, redis_wire, client_wire, recorder),
-            await policies_of(direct),
             SessionScene(),
             LimitScene(await policies_of(direct)),
             MatchScene(await make_groups(direct, source, GROUPS)),
             MeetupScene(await make_pairs(direct, source, PAIRS)),
-            _callers(direct, cut, recorder, source),
         )
-
-
-def _callers(direct: Stubs, cut: Stubs, recorder: Recorder, source: random.Random) -> list[Caller]:
-    """Return callers of whom every other has a connection that breaks; the first has one that does not."""
-    over = asyncio.Event()
-    sources = [random.Random(source.getrandbits(64)) for _ in range(CALLERS)]
-    return [
-        Caller(number, cut if number % 2 else direct, recorder, each, over) for number, each in enumerate(sources)
-    ]
+        world.add_callers(source, direct, cut)
+        yield world

@@ -1,12 +1,14 @@
 """What callers do to sessions."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 
-from support.history.callers import TRIES_AGAIN, Caller
+from support.history.callers import PING_PATIENCE, TRIES_AGAIN, Caller
 from support.history.operations import Operation
 from support.history.session_model import Session
 from wingmanmatch.session.v1 import session_pb2
@@ -15,6 +17,7 @@ from wingmanmatch.session.v1 import session_service_pb2 as pb
 AT_ONCE = 3  # users whose sessions are used at the same time
 CALLS_PER_USER = 60
 MOST_SESSIONS = 3
+USES_ENDED = 0.1  # how often a caller tries any session, ended or not
 HOURS = (1, 2, 5, 10)
 
 
@@ -25,8 +28,13 @@ class User:
     id: str
     key: str
     tokens: dict[str, str] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
     versions: dict[str, int] = field(default_factory=dict)
     calls: int = 0
+
+    def live(self) -> list[str]:
+        """Return the sessions that nobody is known to have ended."""
+        return [session_id for session_id in self.tokens if session_id not in self.ended]
 
 
 class SessionScene:
@@ -35,11 +43,15 @@ class SessionScene:
     def __init__(self) -> None:
         self.users: list[User] = []
 
+    def ping(self, caller: Caller) -> Awaitable[Any]:
+        """Ask for a session that is none."""
+        return caller.stubs.session.GetSession(pb.GetSessionRequest(token="none"), timeout=PING_PATIENCE)
+
     async def act(self, caller: Caller) -> None:
         """Do one thing to the sessions of one of the present users."""
         user = self._present(caller)
-        chance = caller.source.random()
-        if not user.tokens or (chance < 0.15 and len(user.tokens) < MOST_SESSIONS):
+        chance, live = caller.source.random(), user.live()
+        if not live or (chance < 0.15 and len(live) < MOST_SESSIONS):
             await self._create(caller, user)
         elif chance < 0.25:
             await self._list(caller, user)
@@ -47,7 +59,8 @@ class SessionScene:
             await self._delete_all(caller, user)
         else:
             act = caller.source.choices((self._get, self._update, self._touch, self._delete), (45, 40, 12, 3))[0]
-            await act(caller, user, caller.source.choice(sorted(user.tokens)))
+            named = user.tokens if caller.source.random() < USES_ENDED else live
+            await act(caller, user, caller.source.choice(sorted(named)))
 
     async def look(self, caller: Caller) -> None:
         """Read every session of every user."""
@@ -91,16 +104,23 @@ class SessionScene:
             expected = request.expected_version = user.versions.get(session_id, 1)
         method = caller.stubs.session.UpdateSession
         arguments = {"id": session_id, "value": value, "expected": expected}
-        await caller.call(user.key, "update", method, request, partial(_remembered, user), insist=TRIES_AGAIN, **arguments)
+        await caller.call(
+            user.key, "update", method, request, partial(_remembered, user), insist=TRIES_AGAIN, **arguments
+        )
 
     async def _touch(self, caller: Caller, user: User, session_id: str) -> None:
         ttl = Duration(seconds=3600 * caller.source.choice(HOURS))
         request = pb.TouchSessionRequest(token=user.tokens[session_id], ttl=ttl)
-        await caller.call(user.key, "touch", caller.stubs.session.TouchSession, request, partial(_remembered, user), id=session_id)
+        await caller.call(
+            user.key, "touch", caller.stubs.session.TouchSession, request, partial(_remembered, user), id=session_id
+        )
 
     async def _delete(self, caller: Caller, user: User, session_id: str) -> None:
         request = pb.DeleteSessionRequest(token=user.tokens[session_id])
-        await caller.call(user.key, "delete", caller.stubs.session.DeleteSession, request, _nothing, id=session_id)
+        method = caller.stubs.session.DeleteSession
+        deleted = await caller.call(user.key, "delete", method, request, _nothing, id=session_id)
+        if deleted.ok:
+            user.ended.add(session_id)
 
     async def _list(self, caller: Caller, user: User) -> Operation:
         request = pb.ListSessionsRequest(user_id=user.id, page_size=50)
@@ -113,7 +133,10 @@ class SessionScene:
     async def _delete_all(self, caller: Caller, user: User) -> None:
         request = pb.DeleteUserSessionsRequest(user_id=user.id)
         method = caller.stubs.session.DeleteUserSessions
-        await caller.call(user.key, "delete_all", method, request, lambda response: response.deleted_count)
+        known = set(user.tokens)
+        deleted = await caller.call(user.key, "delete_all", method, request, lambda response: response.deleted_count)
+        if deleted.ok:
+            user.ended |= known
 
 
 def _remembered(

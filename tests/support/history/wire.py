@@ -31,6 +31,10 @@ class Wire:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect one client until either side closes."""
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         try:
             from_server, to_server = await self._connect()
         except OSError:
@@ -42,13 +46,11 @@ class Wire:
             asyncio.create_task(self._pass(from_server, writer, lossy=True)),
         }
         self._writers |= ours
-        self._tasks |= tasks
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for each in ours:
             each.transport.abort()
         await asyncio.wait(tasks)
         self._writers -= ours
-        self._tasks -= tasks
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if isinstance(self._upstream, Path):

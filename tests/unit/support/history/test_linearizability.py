@@ -213,7 +213,7 @@ def operations(draw: st.DrawFn) -> Operation:
 @settings(max_examples=1000, deadline=None)
 @given(history=st.lists(operations(), max_size=5))
 def test_agrees_with_trying_every_order(history: list[Operation]) -> None:
-    """The verdict on a small history is the one that every permutation of it, with and without the unknown, leads to."""
+    """The verdict on a small history is the one of trying every permutation, with and without the unknown."""
     verdict = check(Register(), history)
     assert isinstance(verdict, Linearizable) == explained_by_some_order(history)
     if isinstance(verdict, Linearizable):
