@@ -23,7 +23,7 @@ from math import floor
 from support.history.operations import Operation
 
 CLOCKS_APART = 0.005  # seconds by which durations may differ between the callers' clock and Redis's within a run
-ROUNDING = 0.001  # of a token: buckets are kept in whole microseconds
+ROUNDING = 1e-9  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +119,11 @@ class _Bucket:
             yield f"until its end {excess:.3f} tokens more had passed than any bucket gives"
         elif answer.allowed and cost > most + ROUNDING:
             yield f"{cost} passed where there were at most {most:.3f} tokens"
-        elif not answer.allowed and cost <= fewest - ROUNDING:
+        elif not answer.allowed and cost <= fewest:
             yield f"{cost} was denied where there were at least {fewest:.3f} tokens"
         elif answer.remaining > max(0, floor(most + ROUNDING) - charged):
             yield f"{answer.remaining} were left where at most {most - charged:.3f} can be"
-        elif answer.remaining < floor(fewest - ROUNDING) - charged:
+        elif answer.remaining < floor(fewest + ROUNDING) - charged:
             yield f"{answer.remaining} were left where at least {fewest - charged:.3f} must be"
 
     def excess_until(self, operation: Operation) -> float:

@@ -141,7 +141,7 @@ async def make_match(stubs: Stubs, source: random.Random) -> Match:
     return _view(await stubs.matching.RespondToMatch(answer, timeout=TIMEOUT))
 
 
-def _people(match: Match) -> dict[str, str]:
+def _people(match: Match) -> dict[str, Any]:
     return {"requester": match.requester, "invitee": match.invitee}
 
 
