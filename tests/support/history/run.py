@@ -21,7 +21,7 @@ from support.history.meetup_calls import MeetupScene, make_pairs
 from support.history.recorder import Recorder
 from support.history.session_calls import SessionScene
 from support.history.wire import tcp_wire, unix_wire
-from support.served import start
+from support.served import Served, start
 from support.stubs import Stubs
 from support.valkey import OwnValkey, own_valkey
 
@@ -138,6 +138,14 @@ async def _recovery(world: World, area: Area) -> float:
     return answered - began
 
 
+def _ended(server: Served) -> None:
+    """End a server in good order."""
+    server.process.terminate()
+    server.process.wait(30)
+    if server.process.stdout:
+        server.process.stdout.close()
+
+
 @asynccontextmanager
 async def open_world(source: random.Random, folder: Path) -> AsyncIterator[World]:
     """Start everything, with people in it."""
@@ -151,8 +159,7 @@ async def open_world(source: random.Random, folder: Path) -> AsyncIterator[World
         log = stack.enter_context((folder / "log").open("w"))
         settings = {"DATABASE_URL": postgres.dsn, "REDIS_URL": f"unix://{folder / 'wire.sock'}", "DRAIN_DELAY": "0"}
         server = await asyncio.to_thread(start, folder / "server", log=log, **settings)
-        stack.callback(server.process.wait, 30)
-        stack.callback(server.process.terminate)
+        stack.callback(_ended, server)
         client_wire, fragile = await stack.enter_async_context(tcp_wire(server.grpc))
         recorder = Recorder()
         direct, cut = [
