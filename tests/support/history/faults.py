@@ -3,7 +3,8 @@
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -30,6 +31,18 @@ class HistoryPostgres(OwnPostgres):
         self._engines.start()
         while not all(engine.poll() for engine in self._engines._engines):
             await asyncio.sleep(0.01)
+        self.dsn = self._engines.postgres_dsn
+
+
+@asynccontextmanager
+async def own_postgres(folder: Path) -> AsyncIterator[HistoryPostgres]:
+    """Yield a started PostgreSQL, and stop it in the end."""
+    postgres = HistoryPostgres(folder / "postgres")
+    await postgres.start_again()
+    try:
+        yield postgres
+    finally:
+        postgres.stop()
 
 
 class Faults:
