@@ -3,11 +3,12 @@
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
+import redis
 
 from support.history.losses import CRASH
 from support.history.operations import Operation, Outcome
@@ -17,8 +18,10 @@ from support.own_postgres import OwnPostgres
 from support.valkey import OwnValkey
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 
-# Valkey's own settings put off a write of its log while an fsync is late: for two seconds by a clock of whole ones.
-LOSSY_WINDOW = 3.0
+EVERYSEC, ALWAYS = "everysec", "always"
+# For how many seconds before a kill each way to sync the log may lose what was acknowledged. While an fsync in the
+# background is late, `everysec` keeps what it should write in memory: for two seconds, by a clock of whole ones.
+LOSSY_WINDOWS = {EVERYSEC: 3.0, ALWAYS: 0.0}
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'wingmanmatch'"
 
 
@@ -32,6 +35,31 @@ class HistoryPostgres(OwnPostgres):
         while not all(engine.poll() for engine in self._engines._engines):
             await asyncio.sleep(0.01)
         self.dsn = self._engines.postgres_dsn
+
+
+class HistoryValkey(OwnValkey):
+    """A Valkey with a log that is synced `"everysec"`, as the embedded one's, or `"always"`, before each answer."""
+
+    def __init__(self, folder: Path, fsync: str) -> None:
+        super().__init__(folder)
+        self._fsync = fsync
+
+    def start(self) -> None:
+        """Start the server and return once it answers."""
+        super().start()
+        with redis.Redis(unix_socket_path=str(socket_of(self))) as client:
+            client.config_set("appendfsync", self._fsync)
+
+
+@contextmanager
+def own_valkey(folder: Path, fsync: str) -> Iterator[HistoryValkey]:
+    """Yield a started Valkey, and kill it in the end."""
+    valkey = HistoryValkey(folder, fsync)
+    valkey.start()
+    try:
+        yield valkey
+    finally:
+        valkey.kill()
 
 
 @asynccontextmanager

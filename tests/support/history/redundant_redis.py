@@ -1,15 +1,15 @@
 """Redis with replicas, watched by a sentinel or as a cluster, whose replication can be cut and whose primary killed."""
 
 import asyncio
-import os
-import signal
+import re
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import redis.asyncio as redis
 
-from support.redis_cluster import _answers, free_ports, redis_cluster, start_node
+from support.redis_cluster import SLOTS, _answers, free_ports, start_node
 from support.redis_sentinel import PASSWORD, Watched, watched_servers
 
 NOBODY = ("127.0.0.1", "1")  # where no primary listens
@@ -40,11 +40,12 @@ async def watched_pair(folder: Path) -> AsyncIterator[WatchedPair]:
 
 
 class Cluster:
-    """Three primaries, of which the first has a replica."""
+    """Three primaries, of which the first has nearly all slots, and a replica."""
 
-    def __init__(self, url: str, replica: int) -> None:
-        self.url = url
-        self._primary = int(url.rpartition(":")[2])
+    def __init__(self, primary: "subprocess.Popen[bytes]", port: int, replica: int) -> None:
+        self.url = f"redis+cluster://127.0.0.1:{port}"
+        self._process = primary
+        self._primary = port
         self._replica = replica
 
     async def cut_replication(self) -> None:
@@ -55,9 +56,8 @@ class Cluster:
 
     async def fail_over(self) -> None:
         """Kill the first primary and return once the replica has taken its place."""
-        async with redis.Redis(port=self._primary) as primary:
-            info = await primary.info("server")
-        os.kill(int(info["process_id"]), signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
         async with redis.Redis(port=self._replica) as replica, asyncio.timeout(20):
             while (await replica.info("replication"))["role"] != "master":
                 await asyncio.sleep(0.05)
@@ -66,20 +66,41 @@ class Cluster:
 @asynccontextmanager
 async def cluster_with_replica(folder: Path) -> AsyncIterator[Cluster]:
     """Yield a started cluster."""
-    async with redis_cluster(folder) as url:
-        first = int(url.rpartition(":")[2])
-        (port,) = free_ports(1)
-        process = start_node(port, folder / str(port))
-        try:
-            async with redis.Redis(port=first) as primary, redis.Redis(port=port) as replica:
-                await _answers(replica)
-                await replica.execute_command("CLUSTER MEET", "127.0.0.1", first)
-                name = await primary.execute_command("CLUSTER MYID")
-                await _replicating(replica, name.decode() if isinstance(name, bytes) else str(name))
-            yield Cluster(url, port)
-        finally:
+    ports = free_ports(4)
+    processes = [start_node(port, folder / str(port)) for port in ports]
+    nodes = [redis.Redis(port=port) for port in ports]
+    try:
+        await asyncio.gather(*(_answers(node) for node in nodes))
+        await _join(nodes, ports)
+        yield Cluster(processes[0], ports[0], ports[-1])
+    finally:
+        for node in nodes:
+            await node.aclose()
+        for process in processes:
             process.kill()
             process.wait()
+
+
+async def _join(nodes: "list[redis.Redis]", ports: list[int]) -> None:
+    """Give the first three nodes their slots, let all know one another, and make the last the first one's replica."""
+    for number, slots in enumerate(((0, SLOTS - 3), (SLOTS - 2, SLOTS - 2), (SLOTS - 1, SLOTS - 1))):
+        await nodes[number].execute_command("CLUSTER ADDSLOTSRANGE", *slots)
+        await nodes[number].execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+    for node in nodes[1:]:
+        await node.execute_command("CLUSTER MEET", "127.0.0.1", ports[0])
+    name = await nodes[0].execute_command("CLUSTER MYID")
+    await _replicating(nodes[-1], name.decode() if isinstance(name, bytes) else str(name))
+    for node in nodes:
+        await _knows_all(node, len(nodes))
+
+
+async def _knows_all(node: "redis.Redis", count: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            info = str(await node.execute_command("CLUSTER INFO"))
+            if re.search(r"cluster_state\W+ok\b", info) and re.search(rf"cluster_known_nodes\W+{count}\b", info):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def _replicating(replica: "redis.Redis", primary: str) -> None:
