@@ -5,7 +5,9 @@
     python tests/soak/histories.py --redis sentinel what a failover loses; also `cluster`
 
 On one Redis the log is synced before each answer with every other seed: then nothing excuses a loss. With the others
-it is synced as the embedded one's is, and what a kill loses is counted. A line says how many operations ended how (`unknown`: nobody knows whether they took effect), how many acknowledged
+it is synced as the embedded one's is, and what a kill loses is counted.
+
+A line says how many operations ended how (`unknown`: nobody knows whether they took effect), how many acknowledged
 changes Redis lost in a crash, and the verdict. After a violation follow the faults of the run and, for each key, the
 operations that can have no order. Ends with status 1 if a run is violated or undecided.
 """
@@ -17,8 +19,8 @@ import tempfile
 from pathlib import Path
 
 from support.history.areas import Result
-from support.history.faults import ALWAYS, EVERYSEC
 from support.history.failover import run_failover
+from support.history.faults import ALWAYS, EVERYSEC
 from support.history.redundant_redis import cluster_with_replica, watched_pair
 from support.history.run import run
 

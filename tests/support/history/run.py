@@ -59,7 +59,8 @@ async def run(
     """Call a new server for about so many seconds while the faults of a seed happen to it, and judge the histories.
 
     Where Valkey's log is synced `always` nothing excuses a loss; `everysec` may forget the latest in a kill, which is
-    counted. Each `sabotage` does its harm beside the callers. Raises TimeoutError if the server does not recover by itself.
+    counted. Each `sabotage` does its harm beside the callers. Raises TimeoutError if the server does not recover by
+    itself.
     """
     began, source = time.monotonic(), random.Random(seed)
     async with open_world(source, folder, fsync) as world:
