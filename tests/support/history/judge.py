@@ -29,7 +29,10 @@ class Finding(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyVerdict:
-    """What is found of one key; `text` is what a person needs to see of it."""
+    """What is found of one key; `text` is what a person needs to see of it.
+
+    `lost` counts acknowledged changes that a crash took back; of a bucket, the answers that only such a loss explains.
+    """
 
     key: str
     finding: Finding

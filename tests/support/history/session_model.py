@@ -13,7 +13,10 @@ from support.history.operations import Operation
 
 @dataclass(frozen=True, slots=True, order=True)
 class Session:
-    """What is known of a live session. `expire` is None after a touch whose answer was lost."""
+    """What is known of a live session.
+
+    `expire` is None after a touch whose answer was lost, `id` is `UNTOLD` after such a creation.
+    """
 
     id: str
     version: int
@@ -22,11 +25,13 @@ class Session:
 
     def shows(self, seen: "Session") -> bool:
         """Return whether this is what a caller saw."""
-        return self == replace(seen, expire=self.expire) and self.expire in {None, seen.expire}
+        same = replace(seen, id=self.id, expire=self.expire)
+        return self == same and self.id in {UNTOLD, seen.id} and self.expire in {None, seen.expire}
 
 
 State = tuple[Session, ...]
 READS = {"get", "list"}
+UNTOLD = "?"
 
 
 class SessionModel:
@@ -49,7 +54,7 @@ class SessionModel:
         if operation.ok:
             yield tuple(sorted((*state, operation.result)))
         elif operation.unknown:
-            yield tuple(sorted((*state, Session("?", 1, str(operation.arguments["value"]), None))))
+            yield tuple(sorted((*state, Session(UNTOLD, 1, str(operation.arguments["value"]), None))))
 
     def _get(self, state: State, operation: Operation) -> Iterable[State]:
         session = _find(state, operation)
@@ -92,9 +97,14 @@ class SessionModel:
             yield tuple(each for each in state if each.id != operation.arguments["id"])
 
     def _list(self, state: State, operation: Operation) -> Iterable[State]:
-        if len(state) == len(operation.result) and all(
-            session.shows(seen) for session, seen in zip(state, sorted(operation.result), strict=True)
-        ):
+        seen = {each.id: each for each in operation.result}
+        untold = [each for each in state if each.id == UNTOLD]
+        told = [seen.pop(each.id, None) for each in state if each.id != UNTOLD]
+        pairs = zip((each for each in state if each.id != UNTOLD), told, strict=True)
+        if not all(other and each.shows(other) for each, other in pairs):
+            return
+        # What is left must be what was created without anybody being told.
+        if sorted(each.value for each in untold) == sorted(each.value for each in seen.values()):
             yield state
 
     def _delete_all(self, state: State, operation: Operation) -> Iterable[State]:

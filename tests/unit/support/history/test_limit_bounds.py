@@ -1,4 +1,4 @@
-"""The bounds of a token bucket: they hold for every real bucket, and for none that forgets, gives or charges too much."""
+"""The bounds of a token bucket: they hold for a real one, and for none that forgets, gives or charges too much."""
 
 import random
 from collections.abc import Sequence

@@ -30,6 +30,7 @@ class Server:
         self._answers = iter(answers)
 
     async def __call__(self) -> Any:
+        """Give the next answer."""
         answer = next(self._answers)
         if isinstance(answer, BaseException):
             raise answer

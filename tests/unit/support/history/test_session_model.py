@@ -44,6 +44,8 @@ GOOD = {
     .add("get", FIRST, id="s1")
     .add("get", changed(2, "b"), id="s1"),
     "unknown update that never came": begun().lose("update", id="s1", value="b").add("get", FIRST, id="s1"),
+    "unknown creation": begun().lose("create", value="b").add("list", (Session("s2", 1, "b", 100), FIRST)),
+    "unknown creation that never came": begun().lose("create", value="b").add("list", (FIRST,)).add("delete_all", 1),
     "unknown touch": begun().lose("touch", id="s1").add("get", changed(1, "a", 300), id="s1"),
     "unknown deletion": begun()
     .lose("delete", id="s1")
@@ -59,6 +61,7 @@ BAD = {
     "lost creation": begun().add("list", ()),
     "lost session": begun().refuse("get", "SESSION_NOT_FOUND", id="s1"),
     "ended session in the list": begun().add("delete_all", 1).add("list", (FIRST,)),
+    "a session that nobody created": begun().lose("create", value="b").add("list", (FIRST, Session("s2", 1, "c", 100))),
     "wrong count of the ended": begun().add("delete_all", 2),
     "update that counted twice": begun().add("update", changed(3, "b"), id="s1", value="b"),
     "update by a version that is gone": updated(begun(), 2, "b").add(
