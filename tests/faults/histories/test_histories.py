@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -10,7 +11,7 @@ import redis.asyncio as redis
 
 from support.history.faults import ALWAYS
 from support.history.judge import Finding
-from support.history.operations import Outcome
+from support.history.operations import Operation, Outcome
 from support.history.run import World, run
 from support.history.session_calls import User
 from wingmanmatch_server.session.keys import session_key
@@ -73,6 +74,7 @@ async def undo_update(world: World) -> str:
             while user.versions.get(session_id, 0) <= version:
                 await asyncio.sleep(0.001)
         await client.restore(key, await client.pttl(key), before, replace=True)
+    await world.sessions._get(world.areas[0].callers[0], user, session_id)  # before anybody ends it
     return user.key
 
 
@@ -108,20 +110,22 @@ def is_denial(result: object) -> bool:
 
 async def undo_cancellation(world: World) -> str:
     """Put a meetup on again whose cancellation was acknowledged; return the key of its history."""
-    async with asyncio.timeout(5):
-        while not (
-            cancelled := [
-                each
-                for each in world.recorder.operations
-                if each.name == "cancel" and each.ok and each.key.startswith("meetups")
-            ]
-        ):
-            await asyncio.sleep(0.001)
     sql = await asyncpg.connect(world.postgres.dsn)
     try:
-        await sql.execute(
-            "update meetups set state = 'SCHEDULED' where id = $1", uuid.UUID(str(cancelled[0].arguments["id"]))
-        )
+        async with asyncio.timeout(5):
+            while True:
+                for cancelled in [each for each in world.recorder.operations if is_cancelled_meetup(each)]:
+                    with suppress(asyncpg.UniqueViolationError):  # its people scheduled another meanwhile
+                        await sql.execute(PUT_ON_AGAIN, uuid.UUID(str(cancelled.arguments["id"])))
+                        return cancelled.key
+                await asyncio.sleep(0.001)
     finally:
         await sql.close()
-    return cancelled[0].key
+
+
+PUT_ON_AGAIN = "update meetups set state = 'SCHEDULED' where id = $1"
+
+
+def is_cancelled_meetup(operation: Operation) -> bool:
+    """Return whether an operation certainly called a meetup off."""
+    return operation.key.startswith("meetups") and operation.name == "cancel" and operation.ok
