@@ -11,7 +11,7 @@ from dataclasses import replace
 from support.history.linearizability import Impossible, check
 from support.history.operations import NEVER, Model, Operation, Outcome
 
-MOST_CONFIGURATIONS = 3_000  # more are not worth the wait: an outcome that is not forgotten is only shown
+MOST_CONFIGURATIONS = 1_000  # more are not worth the wait: an outcome that is not forgotten is only shown
 
 
 def minimal(model: Model, history: Sequence[Operation]) -> list[Operation]:
