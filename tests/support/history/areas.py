@@ -64,8 +64,10 @@ class Result:
     lasted: float
 
     def line(self) -> str:
-        """Return the run in one line."""
-        return f"seed {self.seed:<4} {self.report.line()}  recovered {self.recovered:.1f} s  lasted {self.lasted:.1f} s"
+        """Return the run in one line. Calls that ended INTERNAL are unknown to the models, and a mistake all the same."""
+        internal = sum(count for status, count in self.statuses.items() if status.startswith("INTERNAL"))
+        times = f"recovered {self.recovered:.1f} s  lasted {self.lasted:.1f} s"
+        return f"seed {self.seed:<4} {self.report.line()}  INTERNAL {internal}  {times}"
 
 
 @dataclass(frozen=True, slots=True)

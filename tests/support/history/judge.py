@@ -10,12 +10,14 @@ from support.history.losses import ForgetfulModel, count_lost
 from support.history.match_model import MatchModel
 from support.history.meetup_model import MeetupModel
 from support.history.minimal import minimal
-from support.history.operations import NEVER, Model, Operation, Outcome
+from support.history.operations import Model, Operation, Outcome, Refusal, forgotten
 from support.history.session_model import SessionModel
 
 MODELS: Mapping[str, Model] = {"session": SessionModel(), "match": MatchModel(), "meetups": MeetupModel()}
 # Refused whatever the state, and before any effect.
-STATELESS = {"RATE_LIMITED", "CONFLICT", "CAPACITY_EXCEEDED"}
+STATELESS = {"RATE_LIMITED", "OVERLOADED"}
+# Refused because another transaction was in the way, which may be this request's own, sent first and not heard of.
+CONFLICTS = {"CONFLICT"}
 
 
 class Finding(Enum):
@@ -84,8 +86,9 @@ def judge(operations: Sequence[Operation], policies: Mapping[str, Policy], crash
     """Return what the models say of each key's history; `crashes` are those of Redis."""
     histories: dict[str, list[Operation]] = {}
     for each in operations:
-        if getattr(each.result, "reason", "") not in STATELESS:
-            histories.setdefault(each.key, []).append(each)
+        reason = each.result.reason if isinstance(each.result, Refusal) else ""
+        if reason not in STATELESS:
+            histories.setdefault(each.key, []).append(forgotten(each) if reason in CONFLICTS else each)
     crashed = crashes or Crashes()
     verdicts = [_judge(key, history, policies, crashed) for key, history in sorted(histories.items())]
     return Report(operations, verdicts)
@@ -135,7 +138,7 @@ def with_possible_effects(history: Iterable[Operation]) -> list[Operation]:
     for each in history:
         operations.append(each)
         if each.name == "update" and each.refused_for("SESSION_NOT_FOUND"):
-            operations.append(replace(each, outcome=Outcome.UNKNOWN, end=NEVER, result=None))
+            operations.append(forgotten(each))
     return operations
 
 

@@ -6,10 +6,9 @@ known of it. So what is left is impossible by itself, whatever became of the ope
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from support.history.linearizability import Impossible, check
-from support.history.operations import NEVER, Model, Operation, Outcome
+from support.history.operations import Model, Operation, forgotten
 
 MOST_CONFIGURATIONS = 1_000  # more are not worth the wait: an outcome that is not forgotten is only shown
 
@@ -33,11 +32,7 @@ def minimal(model: Model, history: Sequence[Operation]) -> list[Operation]:
 def _cut(history: Sequence[Operation], end: float) -> list[Operation]:
     """Return what had begun by then; what ended later is not known to have ended."""
     begun = [each for each in history if each.start <= end]
-    return [each if each.end <= end else _forgotten(each) for each in begun]
-
-
-def _forgotten(operation: Operation) -> Operation:
-    return replace(operation, outcome=Outcome.UNKNOWN, end=NEVER, result=None)
+    return [each if each.end <= end else forgotten(each) for each in begun]
 
 
 def _weakened(
@@ -49,7 +44,7 @@ def _weakened(
         if operation.unknown:
             continue
         others = [each for each in kept if each is not operation]
-        candidate = others if model.reads(operation) else [*others, _forgotten(operation)]
+        candidate = others if model.reads(operation) else [*others, forgotten(operation)]
         if fails(candidate):
             kept = candidate
     return kept

@@ -1,7 +1,7 @@
 """What callers asked of a system and what it answered: the operations that a history is made of."""
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Protocol
 
@@ -67,6 +67,11 @@ class Operation:
         end = "      ?" if self.unknown else f"{self.end:7.3f}"
         answer = "unknown" if self.unknown else f"{self.outcome.value} {self.result}"
         return f"{self.start:7.3f} to {end}  caller {self.caller:<2} {self.name}({arguments}) -> {answer}"
+
+
+def forgotten(operation: Operation) -> Operation:
+    """Return an operation as if nothing had been heard of its outcome. What was linearizable before is so after."""
+    return replace(operation, outcome=Outcome.UNKNOWN, end=NEVER, result=None)
 
 
 class Model(Protocol):

@@ -60,6 +60,15 @@ def test_refused_whatever_the_state() -> None:
     assert judge(of(KEY, *LOST[:2], refused), POLICIES).holds
 
 
+def test_conflict_may_be_with_itself() -> None:
+    """A conflict says nothing of the effect: the transaction in the way may be that of the same request."""
+    history = [LOST[0], operation("update", 2, 3, Refusal("CONFLICT"), id="s1", value="b")]
+    for version, value in ((1, "a"), (2, "b")):
+        assert judge(
+            of(KEY, *history, operation("get", 4, 5, Session("s1", version, value, 9), id="s1")), POLICIES
+        ).holds
+
+
 def test_limits() -> None:
     """Buckets are held to the policy that their key names."""
     answer = Answer(allowed=True, remaining=0, degraded=False)
