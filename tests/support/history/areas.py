@@ -64,7 +64,7 @@ class Result:
     lasted: float
 
     def line(self) -> str:
-        """Return the run in one line. Calls that ended INTERNAL are unknown to the models, and a mistake all the same."""
+        """Return the run in one line. What ended INTERNAL is unknown to the models, and a mistake all the same."""
         internal = sum(count for status, count in self.statuses.items() if status.startswith("INTERNAL"))
         times = f"recovered {self.recovered:.1f} s  lasted {self.lasted:.1f} s"
         return f"seed {self.seed:<4} {self.report.line()}  INTERNAL {internal}  {times}"
