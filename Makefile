@@ -3,7 +3,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve demo test lint fmt gen baseline release soak bench lock clean
+.PHONY: help install install-dev serve demo test lint fmt gen baseline release soak histories bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ release: .venv/.dev ## Prepare release VERSION=x.y.z: the protos' baseline, CHAN
 
 soak: .venv/.dev ## Mix load and faults before a real server for SOAK_SECONDS (180), and print what became of it
 	PYTHONPATH=tests $(BIN)/python tests/soak/soak.py
+
+histories: .venv/.dev ## Check what callers were told through the faults of 20 seeds against sequential models
+	PYTHONPATH=tests $(BIN)/python tests/soak/histories.py
 
 bench: .venv/.dev ## Run the benchmarks, each beside its limit
 	$(BIN)/python benchmarks/client.py
