@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.drivers.redis import RedisServer, away
+from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.resilience.breaker import Breaker
 
 PATIENCE = 1.0  # seconds to wait for Redis, which is here to save a call of the database
@@ -37,7 +37,7 @@ class RedisCopies:
     async def _ask(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
         """Return the reply, or None if none came."""
         try:
-            with self._breaker.guard(), away():
+            with self._breaker.guard(), self._redis.calling():
                 async with asyncio.timeout(self._patience):
                     return await command(*arguments, **options)
         except (errors.Unavailable, TimeoutError):

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from wingmanmatch_server.drivers.redis import ScriptCall, away
+from wingmanmatch_server.drivers.redis import ScriptCall
 from wingmanmatch_server.ratelimit.batch import Answer, Answers, Ask, Asks
 from wingmanmatch_server.ratelimit.budget import budget
 from wingmanmatch_server.ratelimit.token_bucket import Reply, RequestId, TokenBuckets, reused
@@ -67,7 +67,7 @@ class ClusteredBuckets(TokenBuckets):
     async def _claim(self, request: RequestId) -> None:
         """Remember what the request asks, or find that it asked something else before."""
         name = f"rl:req:{request.name}"
-        with self._breaker.guard(), away():
+        with self._breaker.guard(), self._server.calling():
             async with budget():
                 if await self._server.client.set(name, request.fingerprint, nx=True, px=REMEMBERED):
                     return

@@ -52,9 +52,9 @@ class Breaker:
     error included, is an answer and starts the count again. A cancelled call proves nothing.
 
     With a prober (`has_prober`) the breaker is `in_question` while it is open, and while it is closed and there is
-    reason to doubt the dependency: an error that says that it refuses writes, or as many calls in a row as the threshold
-    that failed or ended by their callers' deadlines. The prober's verdict then closes or opens it. Without one a
-    deadline that ends a call counts for nothing.
+    reason to doubt the dependency: an error that says that it refuses writes, or as many calls in a row as the
+    threshold that failed or ended by their callers' deadlines. The prober's verdict then closes or opens it. Without
+    one a deadline that ends a call counts for nothing.
     """
 
     def __init__(
@@ -150,9 +150,7 @@ class Breaker:
         if evidence is Evidence.REFUSES_WRITES and self.has_prober:
             self._writes_refused = True
             self.in_question.set()
-        if self._state is State.HALF_OPEN:
-            self._open()
-        elif self.failure_count >= self.limits.failure_threshold and not (self.limits.confirmed and self.has_prober):
+        if self._state is State.HALF_OPEN or (self._is_at_threshold() and not self._needs_confirmation()):
             self._open()
         else:
             self._suspect()
@@ -165,8 +163,14 @@ class Breaker:
             self._suspect()
 
     def _suspect(self) -> None:
-        if self.has_prober and self.failure_count + self._suspicions >= self.limits.failure_threshold:
+        if self.has_prober and self._is_at_threshold(self._suspicions):
             self.in_question.set()
+
+    def _is_at_threshold(self, suspicions: int = 0) -> bool:
+        return self.failure_count + suspicions >= self.limits.failure_threshold
+
+    def _needs_confirmation(self) -> bool:
+        return self.limits.confirmed and self.has_prober
 
     def _open(self) -> None:
         self._open_until = self._clock() + self.limits.recovery

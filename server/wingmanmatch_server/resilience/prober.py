@@ -31,7 +31,7 @@ class Prober:
         random: Callable[[], float],
         *,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        timeout: float = PROBE_TIMEOUT,  # noqa: ASYNC109 - of each probe, not of a call
+        timeout: float = PROBE_TIMEOUT,
     ) -> None:
         """`random` returns a number from 0 up to 1. A probe without an answer after `timeout` seconds has failed."""
         self._breaker = breaker
