@@ -96,7 +96,7 @@ class Served:
 async def serving_limits(dsn: str, redis_url: str, folder: Path, **settings: Any) -> AsyncIterator[Served]:
     """Serve the application with the built-in limits unless the settings say otherwise."""
     async with AsyncExitStack() as stack:
-        given = Settings(_env_file=None, data_dir=folder, **settings)
+        given = Settings(_env_file=None, data_dir=folder, redis_url=redis_url, **settings)
         application = await stack.enter_async_context(open_application(given, dsn, redis_url, io.BytesIO()))
         _, port = await stack.enter_async_context(listening(application, "127.0.0.1:0"))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))

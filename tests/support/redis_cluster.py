@@ -71,6 +71,13 @@ async def redis_cluster(folder: Path) -> AsyncIterator[str]:
             process.wait()
 
 
+async def cluster_ports(url: str) -> list[int]:
+    """Return the ports of the nodes of the cluster at `url`."""
+    async with redis.Redis(port=int(url.rpartition(":")[2])) as node:
+        nodes = await node.execute_command("CLUSTER NODES")
+    return sorted(int(address.partition("@")[0].rpartition(":")[2]) for address in nodes)
+
+
 async def _answers(node: "redis.Redis") -> None:
     async with asyncio.timeout(10):
         while True:

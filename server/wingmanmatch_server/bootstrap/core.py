@@ -72,7 +72,7 @@ async def open_core(
     async with (
         open_database(settings, database_url) as unguarded,
         open_redis(redis_url, seconds=settings.redis_timeout, password_file=settings.redis_password_file) as redis,
-        background(*(prober.run() for prober in make_probers(breakers, make_probes(redis)))),
+        background(*(prober.run() for prober in make_probers(breakers, make_probes(unguarded, redis)))),
         open_rate_limits(settings, redis, breakers["rate_limiter"], registry, policies) as limiter,
     ):
         yield Core(
@@ -89,9 +89,17 @@ async def open_core(
         )
 
 
-def make_probes(redis: RedisServer) -> dict[str, Probe]:
-    """Return what finds out whether dependencies serve, by the names of their breakers: each does what callers do."""
+def make_probes(database: Database, redis: RedisServer) -> dict[str, Probe]:
+    """Return what finds out whether dependencies serve, by the names of their breakers: each does what callers do.
+
+    Resend and Claude have none: every request to them costs.
+    """
+
+    async def database_answers() -> None:
+        await database.ping()
+
     return {
+        "database": database_answers,
         "redis": partial(redis.probe, "session:probe"),
         "rate_limiter": partial(decides_in_time, redis),
         "catalogue_cache": partial(redis.probe, "challenges:probe"),

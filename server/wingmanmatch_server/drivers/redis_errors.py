@@ -40,8 +40,9 @@ REPLIES: Mapping[str, Meaning] = {
     "MOVED": Meaning.BUSY,
     "TRYAGAIN": Meaning.BUSY,
 }
-# Replies of a server that is no longer the one to talk to, or whose password has changed: connections are made anew.
-STALE = frozenset({"MASTERDOWN", "NOAUTH", "READONLY", "UNBLOCKED", "WRONGPASS"})
+# Replies of a server that is no longer the primary: every connection may lead to it, so all are made anew. A refused
+# password is not among them: connections from before it was changed go on working.
+STALE = frozenset({"MASTERDOWN", "READONLY", "UNBLOCKED"})
 EVIDENCE = {
     Meaning.UNAVAILABLE: Evidence.ABSENT,
     Meaning.REFUSES_WRITES: Evidence.REFUSES_WRITES,
@@ -87,7 +88,7 @@ def meaning_of(error: BaseException) -> Meaning:
 
 
 def is_stale(error: BaseException) -> bool:
-    """Return whether the connection that brought this error, and those made like it, should be made anew."""
+    """Return whether the connection that brought this error, and those made like it, are to be made anew."""
     return isinstance(error, exceptions.RedisError) and code_of(error) in STALE
 
 
