@@ -9,7 +9,7 @@ import hashlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,8 +154,12 @@ class RedisServer:
 
     def drop_connections(self) -> None:
         """Close every connection: those made from now on may lead elsewhere. Calls under way are unavailable."""
-        if not self.clustered and (self._closing is None or self._closing.done()):
-            self._closing = asyncio.create_task(_disconnect(self.client.connection_pool))
+        if not self.clustered:
+            pool = self.client.connection_pool
+            stale = [*pool._get_free_connections(), *pool._get_in_use_connections()]  # noqa: SLF001
+            for connection in stale:
+                connection.mark_for_reconnect()
+            self._closing = asyncio.create_task(_disconnect(stale))
 
     def _look_at(self, error: BaseException) -> None:
         if is_stale(error):
@@ -347,10 +351,10 @@ def _follow(
     return SentinelFollower(sentinels, service, pool, on_change).start()
 
 
-async def _disconnect(pool: Any) -> None:
-    """Close the pool's connections, those that are lent too."""
-    with suppress(exceptions.RedisError, OSError):
-        await pool.disconnect(inuse_connections=True)
+async def _disconnect(connections: Sequence[Any]) -> None:
+    """Close connections, those that are lent too, but none that was made anew meanwhile."""
+    closing = (each.disconnect() for each in connections if each.should_reconnect())
+    await asyncio.gather(*closing, return_exceptions=True)
 
 
 def _eval(script: Script, call: ScriptCall) -> tuple[Any, ...]:
