@@ -8,6 +8,7 @@ from redis import exceptions
 from redis.credentials import CredentialProvider
 
 REPLICAS = ("replica", "slave")
+IS_REPLICA = "the server is a replica"
 
 
 class PasswordFile(CredentialProvider):
@@ -50,7 +51,12 @@ async def connect_to_primary(connection: Any) -> None:
         del connection.read_response
     roles = [_text(reply.get(b"role", reply.get("role"))) for reply in replies if isinstance(reply, dict)]
     if any(role in REPLICAS for role in roles):
-        raise exceptions.ConnectionError("the server is a replica")
+        raise exceptions.ConnectionError(IS_REPLICA)
+
+
+def is_replica(error: exceptions.ConnectionError) -> bool:
+    """Return whether no connection was made because the server is a replica."""
+    return str(error) == IS_REPLICA
 
 
 def raise_lost_cancellation() -> None:
