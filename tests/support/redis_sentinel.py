@@ -64,7 +64,7 @@ class Watched:
         client = redis.Redis(port=self.ports[2], password=SENTINEL_PASSWORD)
         async with client, client.pubsub() as heard, asyncio.timeout(20):
             await heard.subscribe("+switch-master")
-            await client.execute_command("SENTINEL", "FAILOVER", SERVICE)
+            await _ask_for_failover(client)
             while True:
                 message = await heard.get_message(ignore_subscribe_messages=True, timeout=1)
                 if message:
@@ -75,6 +75,18 @@ class Watched:
         self.primary.kill()
         self.primary.wait()
         await self.until(self.ports[1], PASSWORD, "replication", {"role": "master"})
+
+
+async def _ask_for_failover(sentinel: "redis.Redis") -> None:
+    while True:
+        try:
+            await sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
+        except redis.ResponseError as error:
+            if "NOGOODSLAVE" not in str(error):  # it has not looked at the replica yet
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 def start(folder: Path, port: int, options: dict[str, str]) -> "subprocess.Popen[bytes]":
