@@ -107,8 +107,8 @@ def start_sentinel(folder: Path, port: int, primary: int) -> "subprocess.Popen[b
         f"port {port}\nbind 127.0.0.1\ndir {folder}\nrequirepass {SENTINEL_PASSWORD}\n"
         f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 1\n"
         f"sentinel auth-pass {SERVICE} {PASSWORD}\n"
-        f"sentinel down-after-milliseconds {SERVICE} 500\n"
-        f"sentinel failover-timeout {SERVICE} 2000\n"
+        f"sentinel down-after-milliseconds {SERVICE} 2000\n"
+        f"sentinel failover-timeout {SERVICE} 4000\n"
     )
     return subprocess.Popen([program(), file, "--sentinel"], stdout=subprocess.DEVNULL)
 

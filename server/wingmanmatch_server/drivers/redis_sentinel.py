@@ -49,6 +49,12 @@ class Sentinels(Sentinel):
         self._clock = clock
         self._switch: Switch | None = None
 
+    @property
+    def announced(self) -> Address | None:
+        """The primary that was announced last, while not all of them may have heard of it."""
+        switch = self._switch
+        return switch.new if switch and self._clock() - switch.heard < ANNOUNCED_FOR else None
+
     def note(self, old: Address, new: Address) -> None:
         """Remember a change that one of them announced."""
         self._switch = Switch(old, new, self._clock())
@@ -56,10 +62,8 @@ class Sentinels(Sentinel):
     async def discover_master(self, service_name: str) -> Address:
         """Return the primary's address, even if the sentinel that answers has not heard of the last change."""
         host, port = await super().discover_master(service_name)
-        switch = self._switch
-        if switch and (host, int(port)) == switch.old and self._clock() - switch.heard < ANNOUNCED_FOR:
-            return switch.new
-        return host, int(port)
+        found = (host, int(port))
+        return self.announced or found if self._switch and found == self._switch.old else found
 
 
 class SentinelFollower:
@@ -113,11 +117,11 @@ class SentinelFollower:
             self._changed((old_host, int(old_port)), (new_host, int(new_port)))
         elif channel == PROMOTED and self._pool.master_address:
             host, port = await sentinel.sentinel_get_master_addr_by_name(self._service)
-            self._changed(self._pool.master_address, (host, int(port)))
+            self._changed(self._pool.master_address, (host.decode(), int(port)))
 
     def _changed(self, old: Address, new: Address) -> None:
-        if new in (old, self._pool.master_address):
-            return  # of another service, or said before by another sentinel
+        if new in (old, self._pool.master_address, self._sentinels.announced):
+            return  # no change, or announced before by another sentinel
         log.warning("redis_primary_changed")
         self._sentinels.note(old, new)
         self._on_change()

@@ -69,7 +69,7 @@ class Flips:
 
 @pytest.mark.parametrize("trouble", [out_of_memory, cannot_save])
 async def test_one_change_each_way(dsn: str, valkey: OwnValkey, tmp_path: Path, trouble: Trouble) -> None:
-    """It is unavailable, told as unhealthy, with one change of breaker and health, and back when a write works.
+    """It is unavailable, reported as unhealthy, with one change of breaker and health, and back when a write works.
 
     Reads that it answers meanwhile close nothing, and no traceback is written.
     """

@@ -51,7 +51,6 @@ async def test_announced_change_closes_connections_to_the_old_primary(watched: W
         await within(2, has_moved)
         async with redis.Redis(port=old, password=PASSWORD) as demoted:
             assert (await demoted.role())[0] == b"master"  # as yet
-        # Its sentinel, and nobody else.
         assert server.client.connection_pool.master_address == ("127.0.0.1", new)
         assert not any(
             connection.is_connected and connection.port == old
