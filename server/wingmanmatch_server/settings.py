@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from wingmanmatch_server.drivers.redis_url import parse_redis_url
+from wingmanmatch_server.drivers.redis_url import parse_redis_url, without_account
 from wingmanmatch_server.identity.api_keys import parse_keys
 from wingmanmatch_server.telemetry.logs import LogFormat
 
@@ -156,6 +156,11 @@ class Settings(BaseSettings):
         description="Instead of the embedded Valkey: Redis 6.2 or later, or any Valkey; rediss:// for TLS, "
         "redis+sentinel://HOST:PORT,…/SERVICE, redis+cluster://HOST:PORT,….",
     )
+    redis_password_file: Path | None = Field(
+        None,
+        description="A file with the password for REDIS_URL, which then has none; read again for every new "
+        "connection, so that the password can change without a restart.",
+    )
     redis_timeout: float = Field(5.0, gt=0, le=60, description="Seconds to wait for Redis, to connect and to answer.")
     anthropic_api_key: SecretStr | None = Field(None, description="The key for Claude, who coaches.")
     enable_ai_coaching: bool = Field(
@@ -261,6 +266,16 @@ class Settings(BaseSettings):
     def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parse_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("redis_password_file")
+    @classmethod
+    def _with_redis_url(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        url = info.data.get("redis_url")
+        if value is not None and url is None:
+            raise ValueError("and REDIS_URL are needed together")
+        if value is not None and url is not None:
+            without_account(url.get_secret_value())
         return value
 
     @field_validator("database_url")

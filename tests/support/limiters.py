@@ -5,6 +5,8 @@ import io
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from prometheus_client import CollectorRegistry
 
 from support.stubs import Stubs
 from wingmanmatch_server.bootstrap import Application, open_application
+from wingmanmatch_server.bootstrap.background import background
+from wingmanmatch_server.bootstrap.breakers import REDIS_LIMITS, make_probers
 from wingmanmatch_server.bootstrap.rate_limits import open_rate_limits
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 from wingmanmatch_server.ratelimit.limiter import Decision, Limiter
-from wingmanmatch_server.ratelimit.recovery import recover
-from wingmanmatch_server.resilience.breaker import Breaker, Limits
+from wingmanmatch_server.ratelimit.recovery import decides_in_time
+from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.serving import listening
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.health import Health
@@ -52,25 +56,14 @@ class OpenLimiter:
 
 @asynccontextmanager
 async def open_limiter(redis_url: str, policies: Path | None = None) -> AsyncIterator[OpenLimiter]:
-    """Compose a limiter as `bootstrap/` does, with a recovery that looks as often."""
+    """Compose a limiter as `bootstrap/` does, with its breaker and what probes it."""
     registry, settings = CollectorRegistry(), Settings(_env_file=None, rate_limits_file=policies)
-    breaker = Breaker("redis", Limits(3, 30.0), time.monotonic)
-    async with (
-        open_redis(redis_url) as redis,
-        open_rate_limits(settings, redis, breaker, registry) as limiter,
-    ):
-        recovery = asyncio.create_task(_recover(redis, breaker))
-        await until(lambda: limiter._denials._hearing)
-        try:
+    async with open_redis(redis_url) as redis:
+        breaker = Breaker("rate_limiter", replace(REDIS_LIMITS, confirmed=redis.clustered), time.monotonic)
+        (prober,) = make_probers({"rate_limiter": breaker}, {"rate_limiter": partial(decides_in_time, redis)})
+        async with open_rate_limits(settings, redis, breaker, registry) as limiter, background(prober.run()):
+            await until(lambda: limiter._denials._hearing)
             yield OpenLimiter(limiter, redis, breaker, registry)
-        finally:
-            recovery.cancel()
-
-
-async def _recover(redis: RedisServer, breaker: Breaker) -> None:
-    while True:
-        await recover(redis, breaker)
-        await asyncio.sleep(0.25)
 
 
 async def until(condition: Any, seconds: float = 5.0) -> None:
@@ -103,7 +96,7 @@ class Served:
 async def serving_limits(dsn: str, redis_url: str, folder: Path, **settings: Any) -> AsyncIterator[Served]:
     """Serve the application with the built-in limits unless the settings say otherwise."""
     async with AsyncExitStack() as stack:
-        given = Settings(_env_file=None, data_dir=folder, **settings)
+        given = Settings(_env_file=None, data_dir=folder, redis_url=redis_url, **settings)
         application = await stack.enter_async_context(open_application(given, dsn, redis_url, io.BytesIO()))
         _, port = await stack.enter_async_context(listening(application, "127.0.0.1:0"))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))

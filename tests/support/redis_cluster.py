@@ -36,8 +36,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def start_node(port: int, folder: Path) -> "subprocess.Popen[bytes]":
-    """Start one node."""
+def start_node(port: int, folder: Path, more: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """Start one node, with more options."""
     folder.mkdir()
     options = {
         "port": str(port),
@@ -48,16 +48,18 @@ def start_node(port: int, folder: Path) -> "subprocess.Popen[bytes]":
         "save": "",
         "appendonly": "no",
         "cluster-port": str(port + BUS),
+        **more,
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     return subprocess.Popen([program(), *arguments], stdout=subprocess.DEVNULL)
 
 
 @asynccontextmanager
-async def redis_cluster(folder: Path) -> AsyncIterator[str]:
-    """Yield the URL of a cluster whose three nodes share all slots."""
+async def redis_cluster(folder: Path, **options: str) -> AsyncIterator[str]:
+    """Yield the URL of a cluster whose three nodes share all slots; dashes in options are underscores."""
+    more = {name.replace("_", "-"): value for name, value in options.items()}
     ports = free_ports(3)
-    processes = [start_node(port, folder / str(port)) for port in ports]
+    processes = [start_node(port, folder / str(port), more) for port in ports]
     nodes = [redis.Redis(port=port) for port in ports]
     try:
         await asyncio.gather(*(_answers(node) for node in nodes))
@@ -69,6 +71,13 @@ async def redis_cluster(folder: Path) -> AsyncIterator[str]:
         for process in processes:
             process.kill()
             process.wait()
+
+
+async def cluster_ports(url: str) -> list[int]:
+    """Return the ports of the nodes of the cluster at `url`."""
+    async with redis.Redis(port=int(url.rpartition(":")[2])) as node:
+        nodes = await node.execute_command("CLUSTER NODES")
+    return sorted(int(address.partition("@")[0].rpartition(":")[2]) for address in nodes)
 
 
 async def _answers(node: "redis.Redis") -> None:

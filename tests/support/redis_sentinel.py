@@ -19,13 +19,20 @@ PASSWORD, SENTINEL_PASSWORD = "p:w/d@1", "sentinel-password"
 class Watched:
     """The servers, and the URL by which their sentinel names the primary."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: dict[str, str] | None = None) -> None:
         self.ports = free_ports(3)
         primary, replica, sentinel = self.ports
         self.url = (
             f"redis+sentinel://:p%3Aw%2Fd%401@127.0.0.1:{sentinel}/{SERVICE}?sentinel_password={SENTINEL_PASSWORD}"
         )
-        common = {"bind": "127.0.0.1", "save": "", "requirepass": PASSWORD, "masterauth": PASSWORD}
+        common = {
+            "bind": "127.0.0.1",
+            "save": "",
+            "requirepass": PASSWORD,
+            "masterauth": PASSWORD,
+            "repl-diskless-sync-delay": "0",
+            **(options or {}),
+        }
         self.primary = start(folder, primary, common)
         self.replica = start(folder, replica, common | {"replicaof": f"127.0.0.1 {primary}"})
         self.sentinel = start_sentinel(folder, sentinel, primary)
@@ -52,11 +59,34 @@ class Watched:
             while not await client.sentinel_slaves(SERVICE):
                 await asyncio.sleep(0.05)
 
+    async def fail_over_as_planned(self) -> None:
+        """Ask the sentinel to make the replica the primary, and return when it announces that it is."""
+        client = redis.Redis(port=self.ports[2], password=SENTINEL_PASSWORD)
+        async with client, client.pubsub() as heard, asyncio.timeout(20):
+            await heard.subscribe("+switch-master")
+            await _ask_for_failover(client)
+            while True:
+                message = await heard.get_message(ignore_subscribe_messages=True, timeout=1)
+                if message:
+                    return
+
     async def fail_over(self) -> None:
         """Kill the primary and wait until the replica has taken its place."""
         self.primary.kill()
         self.primary.wait()
         await self.until(self.ports[1], PASSWORD, "replication", {"role": "master"})
+
+
+async def _ask_for_failover(sentinel: "redis.Redis") -> None:
+    while True:
+        try:
+            await sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
+        except redis.ResponseError as error:
+            if "NOGOODSLAVE" not in str(error):  # it has not looked at the replica yet
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 def start(folder: Path, port: int, options: dict[str, str]) -> "subprocess.Popen[bytes]":
@@ -77,16 +107,16 @@ def start_sentinel(folder: Path, port: int, primary: int) -> "subprocess.Popen[b
         f"port {port}\nbind 127.0.0.1\ndir {folder}\nrequirepass {SENTINEL_PASSWORD}\n"
         f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 1\n"
         f"sentinel auth-pass {SERVICE} {PASSWORD}\n"
-        f"sentinel down-after-milliseconds {SERVICE} 500\n"
-        f"sentinel failover-timeout {SERVICE} 2000\n"
+        f"sentinel down-after-milliseconds {SERVICE} 2000\n"
+        f"sentinel failover-timeout {SERVICE} 4000\n"
     )
     return subprocess.Popen([program(), file, "--sentinel"], stdout=subprocess.DEVNULL)
 
 
 @asynccontextmanager
-async def watched_servers(folder: Path) -> AsyncIterator[Watched]:
-    """Yield started servers, and kill them in the end."""
-    watched = Watched(folder)
+async def watched_servers(folder: Path, **options: str) -> AsyncIterator[Watched]:
+    """Yield servers started with such options, their dashes underscores, and kill them in the end."""
+    watched = Watched(folder, {name.replace("_", "-"): value for name, value in options.items()})
     try:
         await watched.ready()
         yield watched

@@ -70,6 +70,10 @@ class ResendServer:
         """Let each of `behaviours` have one of the next requests."""
         self._behaviours.extend(behaviours)
 
+    def behave(self) -> None:
+        """Let every request have what it is due, from now on."""
+        self._behaviours.clear()
+
     async def took(self, count: int) -> list[Accepted]:
         """Return the ledger once it has `count` mails."""
         async with self._grown:

@@ -31,7 +31,7 @@ PURGE_INTERVAL = 600.0
 async def open_challenge_area(core: Core) -> AsyncIterator[Area]:
     """Make what serves challenges, and follow the changes of the catalogue."""
     async with open_challenges(
-        core.settings, core.database, core.redis, core.breakers["redis"], core.registry
+        core.settings, core.database, core.redis, core.breakers["catalogue_cache"], core.registry
     ) as service:
         yield Area(services={"wingmanmatch.challenge.v1.ChallengeService": service})
 
@@ -46,7 +46,7 @@ async def open_challenges(
     *,
     check_interval: float = CHECK_INTERVAL,
 ) -> AsyncIterator[ChallengeService]:
-    """Make what serves challenges, and follow the changes of the catalogue. `breaker` is that of Redis.
+    """Make what serves challenges, and follow the changes of the catalogue. `breaker` is that of the cache in Redis.
 
     Where the database cannot tell of changes, it is asked every `check_interval` seconds.
     """

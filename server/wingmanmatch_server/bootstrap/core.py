@@ -9,19 +9,19 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from wingmanmatch_server.bootstrap.background import background
-from wingmanmatch_server.bootstrap.breakers import make_breakers, make_retries
+from wingmanmatch_server.bootstrap.breakers import make_breakers, make_probers, make_retries
 from wingmanmatch_server.bootstrap.rate_limits import open_rate_limits
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
 from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
+from wingmanmatch_server.drivers.redis_url import Kind, parse_redis_url
 from wingmanmatch_server.drivers.supabase import open_supabase
-from wingmanmatch_server.housekeeping import repeat
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
-from wingmanmatch_server.ratelimit.recovery import INTERVAL as RECOVERY_INTERVAL
-from wingmanmatch_server.ratelimit.recovery import recover
+from wingmanmatch_server.ratelimit.recovery import decides_in_time
 from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.resilience.prober import Probe
 from wingmanmatch_server.resilience.retry import Retry
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.telemetry.metrics import CircuitMetrics
@@ -66,13 +66,14 @@ async def open_core(
     Redis may be away.
     """
     circuits = CircuitMetrics(registry)
-    breakers = make_breakers(circuits, followers)
+    clustered = parse_redis_url(redis_url).kind is Kind.CLUSTER
+    breakers = make_breakers(circuits, followers, redis_clustered=clustered)
     retries = make_retries(breakers, circuits.retried)
     async with (
         open_database(settings, database_url) as unguarded,
-        open_redis(redis_url, seconds=settings.redis_timeout) as redis,
-        open_rate_limits(settings, redis, breakers["redis"], registry, policies) as limiter,
-        background(repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL)),
+        open_redis(redis_url, seconds=settings.redis_timeout, password_file=settings.redis_password_file) as redis,
+        background(*(prober.run() for prober in make_probers(breakers, make_probes(unguarded, redis)))),
+        open_rate_limits(settings, redis, breakers["rate_limiter"], registry, policies) as limiter,
     ):
         yield Core(
             settings=settings,
@@ -86,6 +87,23 @@ async def open_core(
             limiter=limiter,
             time_zones=zoneinfo.available_timezones(),
         )
+
+
+def make_probes(database: Database, redis: RedisServer) -> dict[str, Probe]:
+    """Return what finds out whether dependencies serve, by the names of their breakers: each does what callers do.
+
+    Resend and Claude have none: every request to them costs.
+    """
+
+    async def database_answers() -> None:
+        await database.ping()
+
+    return {
+        "database": database_answers,
+        "redis": partial(redis.probe, "session:probe"),
+        "rate_limiter": partial(decides_in_time, redis),
+        "catalogue_cache": partial(redis.probe, "challenges:probe"),
+    }
 
 
 def open_database(settings: Settings, database_url: str | None) -> AbstractAsyncContextManager[Database]:

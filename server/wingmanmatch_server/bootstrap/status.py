@@ -1,9 +1,11 @@
 """Joins what watches over dependencies, what their state means for health, and what reports on them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from wingmanmatch.system.v1 import system_pb2
 from wingmanmatch_server import __version__, errors
@@ -49,10 +51,20 @@ async def open_status(core: Core, areas: Sequence[Area], followers: list[Callabl
     dependencies = make_dependencies(core, more)
     health = Health((*PROCESS_NAMES, *service_names()))
     availability = Availability(health, SERVICES, dependencies, core.breakers)
-    followers.append(availability.refresh)
+    changed = asyncio.Event()
+    followers += [availability.refresh, changed.set]
     service = make_system_service(core.settings, dependencies, core.breakers, core.policies)
-    async with background(repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL)):
+    sleep = partial(_until_changed, changed)
+    async with background(repeat("check_dependencies", availability.check, interval=CHECK_INTERVAL, sleep=sleep)):
         yield Status(health, Area(services={"wingmanmatch.system.v1.SystemService": service}))
+
+
+async def _until_changed(changed: asyncio.Event, seconds: float) -> None:
+    """Wait until a circuit breaker changes, at most so long: what it found out is checked and reported at once."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await changed.wait()
+    changed.clear()
 
 
 def make_dependencies(core: Core, more: Sequence[Dependency]) -> Dependencies:
@@ -63,8 +75,8 @@ def make_dependencies(core: Core, more: Sequence[Dependency]) -> Dependencies:
         [
             Dependency("database", f"as the service role, {way}", database.ping),
             Dependency("database_anonymous", f"as the anonymous role, {way}", database.ping_as_anonymous),
-            Dependency("redis", "rate limits and user sessions", core.redis.ping),
-            make_rate_limiter_check(core.settings, core.breakers["redis"]),
+            Dependency("redis", "takes writes; user sessions, conversations and rate limits", core.redis.ping),
+            make_rate_limiter_check(core.settings, core.breakers["rate_limiter"]),
             *more,
         ],
         _now,
@@ -72,7 +84,7 @@ def make_dependencies(core: Core, more: Sequence[Dependency]) -> Dependencies:
 
 
 def make_rate_limiter_check(settings: Settings, breaker: Breaker) -> Dependency:
-    """Return what tells whether limits are exact; `breaker` is that of Redis, before which every decision stands."""
+    """Return what tells whether limits are exact; `breaker` is the limiter's own."""
 
     async def ping() -> float:
         if settings.enable_rate_limiting and breaker.open_for() > 0:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.challenge.rows import Challenge
-from wingmanmatch_server.drivers.redis import RedisServer, away
+from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.resilience.breaker import Breaker
 
 FORMAT = 1  # docs/redis-records.md says when to raise it
@@ -53,7 +53,7 @@ class RedisCopies:
     async def _ask(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
         """Return the reply, or None if none came."""
         try:
-            with self._breaker.guard(), away():
+            with self._breaker.guard(), self._redis.calling():
                 async with asyncio.timeout(self._patience):
                     return await command(*arguments, **options)
         except (errors.Unavailable, TimeoutError):

@@ -23,7 +23,7 @@ from typing import Any
 from wingmanmatch_server import errors
 from wingmanmatch_server.coaching.history import Conversation, Message, extended
 from wingmanmatch_server.coaching.model import Author
-from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall, away
+from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall
 from wingmanmatch_server.drivers.redis_records import unknown_version
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.resilience.retry import Retry
@@ -151,7 +151,7 @@ class ConversationStore:
         if self._breaker.open_for():
             raise self._breaker.refusal()
         async with self._redis.turn:
-            with self._breaker.guard(), away():
+            with self._breaker.guard(), self._redis.calling():
                 yield
 
 

@@ -1,5 +1,7 @@
 """The settings that the doctor looks at."""
 
+from pathlib import Path
+
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -16,6 +18,7 @@ class Given(BaseSettings):
     supabase_service_key: SecretStr | None = None
     supabase_anon_key: SecretStr | None = None
     redis_url: SecretStr | None = None
+    redis_password_file: Path | None = None
     resend_api_key: SecretStr | None = None
     mail_from: str = Settings.model_fields["mail_from"].default
     anthropic_api_key: SecretStr | None = None

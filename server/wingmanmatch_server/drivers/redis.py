@@ -1,11 +1,17 @@
-"""Redis or Valkey: one server, one behind Sentinel, or a cluster."""
+"""Redis or Valkey: one server, one behind Sentinel, or a cluster.
+
+`redis_url.py` reads the URL, `redis_connections.py` and `redis_sentinel.py` make the connections, `redis_cluster.py`
+sends to the nodes of a cluster, and `redis_errors.py` says what an error means.
+"""
 
 import asyncio
 import hashlib
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis.asyncio as redis
@@ -13,40 +19,29 @@ from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.maint_notifications import MaintNotificationsConfig
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.coalescer import Coalescer
-from wingmanmatch_server.drivers.redis_url import Kind, parse_redis_url
+from wingmanmatch_server.drivers.redis_cluster import REDIRECTS, ClusterNodes
+from wingmanmatch_server.drivers.redis_connections import PasswordFile, connect_to_primary, raise_lost_cancellation
+from wingmanmatch_server.drivers.redis_errors import Meaning, away, is_stale, meaning_of, unavailable
+from wingmanmatch_server.drivers.redis_sentinel import SentinelFollower, SentinelPool, Sentinels
+from wingmanmatch_server.drivers.redis_url import Kind, parse_redis_url, without_account
+
+__all__ = ["RedisServer", "Script", "ScriptCall", "ScriptFailed", "away", "open_redis", "unavailable"]
 
 MAX_CONNECTIONS = 20
 SPARE_CONNECTIONS = 4  # of the pool's, for those who take no turn
 MAX_HELD = 3  # connections that are kept by those who send many commands at once
 MOST_READS = 64  # in one round trip: hashes may be large, and those behind them wait
 TIMEOUT = 5.0  # seconds to connect, and seconds to answer
-POOL_TIMEOUT = 1.0
+POOL_TIMEOUT = 0.75  # seconds; less than a probe waits, which would take our own shortage for the server's absence
 HEALTH_CHECK_INTERVAL = 15
-RETRY_AFTER = 1.0  # seconds after which a caller may try again when Redis did not answer
 SUBSCRIPTION_CHECK = 5.0  # seconds of silence after which a subscription is asked whether it lives
-
-# How a server shows that it cannot serve now, besides breaking the connection. Any other error reply is about the call.
-AWAY = (
-    exceptions.ConnectionError,
-    exceptions.TimeoutError,
-    exceptions.RedisClusterException,
-    exceptions.ClusterError,
-    exceptions.MovedError,
-    exceptions.OutOfMemoryError,
-    exceptions.ReadOnlyError,
-    exceptions.NoPermissionError,
-    OSError,
-    TimeoutError,
-)
-MOVED = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError)
-AWAY_REPLIES = ("BUSY ", "LOADING", "MISCONF", "NOAUTH", "NOREPLICAS", "OOM", "READONLY", "UNBLOCKED")
+PROBE_TTL = 10_000  # milliseconds
 
 
 class Script:
@@ -68,8 +63,12 @@ class ScriptFailed(Exception):
     """The server ran the script and it failed, such as on a key of another type."""
 
 
+PROBE = Script("return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])")
+PING_KEY = "session:probe"  # of the keys that an account for sessions may write
+
+
 class RedisServer:
-    """What the areas ask of Redis. `client` is redis-py's own; `away` makes its errors the domain's.
+    """What the areas ask of Redis. `client` is redis-py's own; `calling` makes its errors the domain's.
 
     `timeout` is for how many seconds an answer is waited for. Who may call as often as people do takes a `turn` for
     each call of `client` or `run`: a pool by itself lends to whoever asks when a connection comes back, so that others
@@ -83,43 +82,56 @@ class RedisServer:
         self._timeout = timeout
         self._held: list[Any] = []
         self._reads: Coalescer[tuple[Any, ...], Any] = Coalescer(self._round_trip, largest=MOST_READS)
+        self._nodes = ClusterNodes(client, self._round_trip) if self.clustered else None
+        self._closing: asyncio.Task[None] | None = None
 
     def slot_of(self, key: str) -> int:
         """Return the slot of a key; without a cluster all keys are in one."""
         return key_slot(key.encode()) if self.clustered else 0
 
+    def calling(self) -> away:
+        """Return the context of calls of `client`. It raises errors.Unavailable for what is no answer."""
+        return away(self._look_at)
+
+    async def probe(self, key: str) -> None:
+        """Write a key that expires, by a script as callers do. Raises errors.Unavailable unless that works.
+
+        On a cluster it is written to every primary, at once, and one that takes it is enough.
+        """
+        replies = await self._write_probes(key)
+        refused = [reply for reply in replies if isinstance(reply, Exception)]
+        if len(refused) == len(replies):
+            raise refused[0] if isinstance(refused[0], errors.Unavailable) else unavailable()
+
     async def ping(self) -> float:
-        """Return the seconds that a round trip takes. Raises errors.Unavailable."""
+        """Return the seconds that a write takes. Raises errors.Unavailable unless every primary takes it."""
         started = time.perf_counter()
-        with away():
-            await self.client.ping()
+        for reply in await self._write_probes(PING_KEY):
+            if isinstance(reply, Exception):
+                raise reply if isinstance(reply, errors.Unavailable) else unavailable()
         return time.perf_counter() - started
 
     async def run(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
         """Run the script for each call, in their order, in one round trip; on a cluster in one to each node, at once.
 
-        Return the replies; the place of a call that failed by itself holds ScriptFailed. Nothing is ever sent twice
-        that may have run. Raises errors.Unavailable: then any of the calls may have run or not.
+        Return the replies; the place of a call that failed by itself holds ScriptFailed, and on a cluster that of a
+        call whose node did not answer errors.Unavailable, where others did. Nothing is ever sent twice that may have
+        run. Raises errors.Unavailable: then any of the calls may have run or not.
         """
-        with away():
+        with self.calling():
             run = self._run_by_node if self.clustered else self._run_pipelined
             replies = await run(script, calls)
-        return [_reply(reply) for reply in replies]
+        return [self._judged(reply) for reply in replies]
 
     async def hmget(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
         """Return fields of a hash. Those who ask at the same time share a round trip, except on a cluster.
 
         It takes no turn. Raises errors.Unavailable, and redis-py's ResponseError for a key of another type.
         """
-        with away():
-            try:
-                reading = (
-                    self.client.hmget(key, fields) if self.clustered else self._reads.submit(("HMGET", key, *fields))
-                )
-                found: list[bytes | None] = await reading
-            except exceptions.ResponseError as error:
-                _reply(error)
-                raise
+        command = ("HMGET", key, *fields)
+        with self.calling():
+            found: list[bytes | None]
+            found = await (self._send_by_key(command, key) if self.clustered else self._reads.submit(command))
             return found
 
     @asynccontextmanager
@@ -134,35 +146,73 @@ class RedisServer:
         async with aclosing(self.client.pubsub()) as subscription:
             with away():
                 await subscription.subscribe(channel)
-                _raise_lost_cancellation()
+                raise_lost_cancellation()
                 confirmation = await subscription.get_message(timeout=self._timeout)
             if confirmation is None:
                 raise unavailable()
             yield _messages(subscription)
 
+    def drop_connections(self) -> None:
+        """Close every connection: those made from now on may lead elsewhere. Calls under way are unavailable."""
+        if not self.clustered:
+            pool = self.client.connection_pool
+            stale = [*pool._get_free_connections(), *pool._get_in_use_connections()]  # noqa: SLF001
+            for connection in stale:
+                connection.mark_for_reconnect()
+            self._closing = asyncio.create_task(_disconnect(stale))
+
+    def _look_at(self, error: BaseException) -> None:
+        if is_stale(error):
+            self.drop_connections()
+
+    def _judged(self, reply: Any) -> Any:
+        """Return the reply or what stands for its error. Raises errors.Unavailable for one that is no answer."""
+        if not isinstance(reply, exceptions.RedisError):
+            return reply
+        meaning = meaning_of(reply)
+        if meaning is Meaning.ANSWER:
+            return ScriptFailed(type(reply).__name__)
+        self._look_at(reply)
+        raise unavailable(meaning) from reply
+
+    async def _write_probes(self, key: str) -> list[Any]:
+        with self.calling():
+            keys = await self._nodes.key_on_each(key) if self._nodes else [key]
+        return await self.run(PROBE, [ScriptCall([each], [PROBE_TTL]) for each in keys])
+
     async def _run_by_node(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
-        await self.client.initialize()
-        places: dict[ClusterNode, list[int]] = {}
-        for place, call in enumerate(calls):
-            places.setdefault(self.client.get_node_from_key(call.keys[0]), []).append(place)
+        assert self._nodes
+        places = await self._nodes.places_by_node([call.keys[0] for call in calls])
+        groups = [[calls[place] for place in there] for there in places.values()]
+        runs = (self._run_on_node(script, group, node) for node, group in zip(places, groups, strict=True))
+        answers = await asyncio.gather(*runs, return_exceptions=True)
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        if len(failures) == len(answers):
+            raise failures[0]
         replies: list[Any] = [None] * len(calls)
-
-        async def run(node: ClusterNode, there: Sequence[int]) -> None:
-            found = await self._run_pipelined(script, [calls[place] for place in there], node)
-            for place, reply in zip(there, found, strict=True):
-                # A slot that has moved: the call has not run, and redis-py follows it.
-                moved = isinstance(reply, MOVED)
-                replies[place] = await self._run_one(script, calls[place]) if moved else reply
-
-        await asyncio.gather(*(run(node, there) for node, there in places.items()))
+        for there, answer in zip(places.values(), answers, strict=True):
+            each = [_of_one_node(answer)] * len(there) if isinstance(answer, BaseException) else answer
+            for place, reply in zip(there, each, strict=True):
+                replies[place] = reply
         return replies
 
-    async def _run_one(self, script: Script, call: ScriptCall) -> Any:
-        arguments = (len(call.keys), *call.keys, *call.arguments)
-        try:
-            return await self.client.eval(script.text, *arguments)
-        except exceptions.ResponseError as error:
-            return error
+    async def _run_on_node(self, script: Script, calls: Sequence[ScriptCall], node: ClusterNode) -> list[Any]:
+        assert self._nodes
+        replies = await self._run_pipelined(script, calls, node)
+        for place, reply in enumerate(replies):
+            if isinstance(reply, REDIRECTS):
+                replies[place] = await self._nodes.follow(_eval(script, calls[place]), calls[place].keys[0], reply)
+        return replies
+
+    async def _send_by_key(self, command: tuple[Any, ...], key: str) -> Any:
+        assert self._nodes
+        (node,) = await self._nodes.places_by_node([key])
+        (reply,) = await self._round_trip([command], node)
+        if isinstance(reply, REDIRECTS):
+            reply = await self._nodes.follow(command, key, reply)
+        if isinstance(reply, exceptions.RedisError):
+            raise reply
+        return reply
 
     async def _run_pipelined(
         self, script: Script, calls: Sequence[ScriptCall], node: ClusterNode | None = None
@@ -216,6 +266,8 @@ class RedisServer:
         connection = self._held.pop() if self._held else await pool.get_connection()
         connection.socket_timeout = None  # one timeout for all replies, where redis-py sets one for each
         try:
+            if connection.should_reconnect():
+                await connection.disconnect(nowait=True)
             await pool.ensure_connection(connection)
             yield connection
         finally:
@@ -228,12 +280,17 @@ class RedisServer:
 
 @asynccontextmanager
 async def open_redis(
-    url: str, *, max_connections: int = MAX_CONNECTIONS, seconds: float = TIMEOUT
+    url: str,
+    *,
+    max_connections: int = MAX_CONNECTIONS,
+    seconds: float = TIMEOUT,
+    password_file: Path | None = None,
 ) -> AsyncIterator[RedisServer]:
     """Open a pool on `url`, whose forms redis_url.py tells, without waiting for the server to answer.
 
-    It has `seconds` to connect, and as many to answer. A command is sent once: whoever knows that it is safe to repeat
-    may do so. Raises ValueError for a URL that is none.
+    It has `seconds` to connect, and as many to answer. The password is that of the URL, or is read again from
+    `password_file` for each connection. A command is sent once: whoever knows that it is safe to repeat may do so.
+    Raises ValueError for a URL that is none, or that has a password beside the file.
     """
     options: dict[str, Any] = {
         "max_connections": max_connections,
@@ -245,29 +302,72 @@ async def open_redis(
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         "driver_info": None,
     }
-    client, closing = _open(url, options)
+    url, username = (url, None) if password_file is None else without_account(url)
+    if password_file is not None:
+        options["credential_provider"] = PasswordFile(password_file, username)
+    opened = _open(url, options)
+    server = RedisServer(opened.client, timeout=seconds, turns=max(1, max_connections - SPARE_CONNECTIONS))
+    followers = opened.follow(server.drop_connections)
     try:
-        yield RedisServer(client, timeout=seconds, turns=max(1, max_connections - SPARE_CONNECTIONS))
+        yield server
     finally:
-        for each in closing:
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
+        for each in opened.closing:
             await each.aclose()
 
 
-def _open(url: str, options: dict[str, Any]) -> tuple[Any, Sequence[Any]]:
+class _Opened(NamedTuple):
+    """A client, what is to be closed, and what starts to follow the changes of its primary."""
+
+    client: Any
+    closing: Sequence[Any]
+    follow: Callable[[Callable[[], None]], Sequence["asyncio.Task[None]"]] = lambda _on_change: ()
+
+
+def _open(url: str, options: dict[str, Any]) -> _Opened:
     named = parse_redis_url(url)
     if named.kind is Kind.CLUSTER:
         nodes = [ClusterNode(host, port) for host, port in named.places]
-        cluster = redis.RedisCluster(startup_nodes=nodes, **named.options, **options)
-        return cluster, [cluster]
+        # Otherwise every few moved slots close all connections, under the calls of others.
+        cluster = redis.RedisCluster(startup_nodes=nodes, reinitialize_steps=0, **named.options, **options)
+        return _Opened(cluster, [cluster])
+    options |= {"redis_connect_func": connect_to_primary, "timeout": POOL_TIMEOUT}
     if named.kind is Kind.SENTINEL:
         asked = {name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry")}
         asked.update(named.sentinel_options)
-        sentinel = Sentinel(named.places, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
-        primary = sentinel.master_for(named.service, **named.options, **options)
-        return primary, [primary, *sentinel.sentinels]
-    pool = redis.BlockingConnectionPool.from_url(url, timeout=POOL_TIMEOUT, **options)
-    client = redis.Redis.from_pool(pool)
-    return client, [client]
+        sentinels = Sentinels(named.places, sentinel_kwargs=asked)
+        primary = sentinels.master_for(named.service, connection_pool_class=SentinelPool, **named.options, **options)
+        follow = partial(_follow, sentinels, named.service, primary.connection_pool)
+        return _Opened(primary, [primary, *sentinels.sentinels], follow)
+    client = redis.Redis.from_pool(redis.BlockingConnectionPool.from_url(url, **options))
+    return _Opened(client, [client])
+
+
+def _follow(
+    sentinels: Sentinels, service: str, pool: SentinelPool, on_change: Callable[[], None]
+) -> Sequence["asyncio.Task[None]"]:
+    return SentinelFollower(sentinels, service, pool, on_change).start()
+
+
+async def _disconnect(connections: Sequence[Any]) -> None:
+    """Close connections, those that are lent too, but none that was made anew meanwhile."""
+    closing = (each.disconnect() for each in connections if each.should_reconnect())
+    await asyncio.gather(*closing, return_exceptions=True)
+
+
+def _eval(script: Script, call: ScriptCall) -> tuple[Any, ...]:
+    """Return the command that runs a script on a node that may not know it."""
+    return ("EVAL", script.text, len(call.keys), *call.keys, *call.arguments)
+
+
+def _of_one_node(error: BaseException) -> BaseException:
+    """Return what stands for a call whose node failed, where others answered. Raises what is no failure of a node."""
+    meaning = meaning_of(error)
+    if meaning is Meaning.ANSWER:
+        raise error
+    return unavailable(meaning)
 
 
 async def _read(connection: Any) -> Any:
@@ -275,46 +375,16 @@ async def _read(connection: Any) -> Any:
         return await connection.read_response(timeout=math.inf)
     except exceptions.ResponseError as error:
         return error
+    except (exceptions.BusyLoadingError, exceptions.AuthenticationError) as error:
+        return error  # replies too, whose classes are those of lost connections
 
 
 async def _messages(subscription: Any) -> AsyncIterator[bytes]:
     while True:
         with away():
-            _raise_lost_cancellation()
+            raise_lost_cancellation()
             message = await subscription.get_message(ignore_subscribe_messages=True, timeout=SUBSCRIPTION_CHECK)
             if message is None:
                 await subscription.ping()
         if message is not None and message["type"] == "message":
             yield message["data"]
-
-
-def _raise_lost_cancellation() -> None:
-    """Raise the CancelledError that redis-py swallows when it comes while a connection is being made."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-def _reply(reply: Any) -> Any:
-    """Return the reply or what stands for its error. Raises errors.Unavailable for one that says that nothing works."""
-    if not isinstance(reply, exceptions.ResponseError):
-        return reply
-    if isinstance(reply, AWAY) or str(reply).startswith(AWAY_REPLIES):
-        raise unavailable() from reply
-    return ScriptFailed(type(reply).__name__)
-
-
-def unavailable() -> errors.Unavailable:
-    """Return the error of a call that Redis did not answer."""
-    return errors.Unavailable("REDIS_UNAVAILABLE", "Redis does not answer", retry_after=RETRY_AFTER)
-
-
-class away:  # noqa: N801 - reads as a statement: `with away():`
-    """Turn the errors by which redis-py says that the server is away into errors.Unavailable."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, AWAY):
-            raise unavailable() from error

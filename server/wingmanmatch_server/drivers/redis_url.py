@@ -64,6 +64,16 @@ def parse_redis_url(url: str) -> RedisUrl:
     return RedisUrl(kind, _places(parts.netloc), service, tls | _account(parts), tls | _sentinel_account(parts))
 
 
+def without_account(url: str) -> tuple[str, str | None]:
+    """Return the URL without user and password, and the user. Raises ValueError if it has a password."""
+    parts = urlsplit(url)
+    account, separator, places = parts.netloc.rpartition("@")
+    username, _, password = account.partition(":")
+    if password or any(name == "password" for name, _ in parse_qsl(parts.query)):
+        raise ValueError("must have no password beside REDIS_PASSWORD_FILE")
+    return (parts._replace(netloc=places).geturl() if separator else url), unquote(username) or None
+
+
 def _places(netloc: str) -> list[tuple[str, int]]:
     addresses = [address.rpartition(":") for address in netloc.rpartition("@")[2].split(",")]
     if not all(host and port.isdecimal() for host, _, port in addresses):

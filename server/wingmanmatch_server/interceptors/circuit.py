@@ -1,4 +1,4 @@
-"""Refuses a call whose dependency is known to be away, before any work is done."""
+"""Refuses a call whose dependency is known to be unavailable, before any work is done."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -11,10 +11,11 @@ from wingmanmatch_server.interceptors.policy import Method
 class Breaker(Protocol):
     """The circuit breaker of one dependency."""
 
-    name: str
-
     def open_for(self) -> float:
-        """Return the seconds until the breaker lets a probe through; 0 if calls may pass."""
+        """Return the seconds until a call may pass; 0 if one may now."""
+
+    def refusal(self) -> errors.Unavailable:
+        """Return the error of a call that may not pass now."""
 
 
 class Circuit:
@@ -32,13 +33,8 @@ class Circuit:
 
         async def guard(request: Any, call: Call) -> Any:
             for breaker in required:
-                if seconds := breaker.open_for():
-                    raise _circuit_open(breaker.name, seconds)
+                if breaker.open_for() > 0:
+                    raise breaker.refusal()
             return await proceed(request, call)
 
         return guard
-
-
-def _circuit_open(dependency: str, seconds: float) -> errors.Unavailable:
-    message = f"{dependency} is away"
-    return errors.Unavailable("CIRCUIT_OPEN", message, {"dependency": dependency}, retry_after=seconds)

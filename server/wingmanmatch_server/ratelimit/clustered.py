@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from wingmanmatch_server.drivers.redis import ScriptCall, ScriptFailed, away
+from wingmanmatch_server.drivers.redis import ScriptCall, ScriptFailed
 from wingmanmatch_server.ratelimit.batch import Answer, Answers, Ask, Asks
 from wingmanmatch_server.ratelimit.budget import budget
 from wingmanmatch_server.ratelimit.token_bucket import NO_ANSWER, Reply, RequestId, TokenBuckets, reused
@@ -68,7 +68,7 @@ class ClusteredBuckets(TokenBuckets):
     async def _claim(self, request: RequestId) -> None:
         """Remember what the request asks, or find that it asked something else before."""
         name, claim = f"rl:req:{request.name}", CLAIM + request.fingerprint
-        with self._breaker.guard(), away():
+        with self._breaker.guard(), self._server.calling():
             async with budget():
                 if await self._server.client.set(name, claim, nx=True, px=REMEMBERED):
                     return

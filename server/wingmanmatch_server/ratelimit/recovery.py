@@ -1,24 +1,13 @@
-"""Finds out that Redis is back long before its circuit breaker would let a call try."""
+"""Finds out that Redis decides in time again, long before the limiter's breaker would let a decision try."""
 
-import asyncio
-
-from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.redis import RedisServer
-from wingmanmatch_server.ratelimit.budget import BUDGET
-from wingmanmatch_server.resilience.breaker import Breaker, State
+from wingmanmatch_server.ratelimit.budget import budget
 
-INTERVAL = 0.25
-LONGEST_PROBE = 0.5
+KEY = "rl:probe"
 
 
-async def recover(server: RedisServer, breaker: Breaker) -> None:
-    """Close an open breaker if the server answers fast enough to be of use."""
-    if breaker.state is State.CLOSED:
-        return
-    try:
-        async with asyncio.timeout(LONGEST_PROBE):
-            await server.ping()  # may have to connect, which takes longer
-            if await server.ping() < BUDGET:
-                breaker.reset()
-    except (errors.Unavailable, TimeoutError):
-        return
+async def decides_in_time(server: RedisServer) -> None:
+    """Write as a decision does, within its budget. Raises errors.Unavailable if that does not work."""
+    await server.probe(KEY)  # may have to connect, which takes longer
+    async with budget():
+        await server.probe(KEY)

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Any
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall, away
+from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall
 from wingmanmatch_server.drivers.redis_records import unknown_version
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.resilience.retry import Retry
@@ -167,7 +167,7 @@ class SessionStore:
         if self._breaker.open_for():
             raise self._breaker.refusal()
         async with self._redis.turn:
-            with self._breaker.guard(), away():
+            with self._breaker.guard(), self._redis.calling():
                 yield
 
     def _end_of_id(self) -> str:

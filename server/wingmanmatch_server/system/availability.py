@@ -19,6 +19,7 @@ NAMES = {
     options_pb2.DEPENDENCY_REDIS: "redis",
     options_pb2.DEPENDENCY_EMAIL: "email",
     options_pb2.DEPENDENCY_EXTERNAL_API: "external_api",
+    options_pb2.DEPENDENCY_RATE_LIMITER: "rate_limiter",
 }
 
 

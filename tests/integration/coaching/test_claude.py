@@ -233,11 +233,9 @@ async def test_leaving_closes_the_connection(asked: Asking, claude: ClaudeServer
     assert (claude.open, asked.breaker.failure_count) == (0, 0)
 
 
-@pytest.mark.parametrize(("silence", "failures"), [(0.0, 0), (5.0, 1)])
-async def test_deadline_blames_claude_only_for_silence(
-    asked: Asking, claude: ClaudeServer, silence: float, failures: int
-) -> None:
-    """Who is cut off by their deadline while Claude writes has no proof against it; who was kept waiting has."""
+@pytest.mark.parametrize("silence", [0.0, 5.0])
+async def test_deadline_does_not_blame_claude(asked: Asking, claude: ClaudeServer, silence: float) -> None:
+    """Who is cut off by a deadline of their own proves nothing to others, whether Claude wrote or was silent."""
     claude.script(Says(["One. ", "Two. "], until=asyncio.Event()))
     set_deadline(asked.time[0] + 60)
     answer = asked.claude.answer(PROMPT)
@@ -250,4 +248,4 @@ async def test_deadline_blames_claude_only_for_silence(
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert asked.breaker.failure_count == failures
+    assert asked.breaker.failure_count == 0

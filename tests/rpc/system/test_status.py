@@ -31,9 +31,11 @@ async def test_report_tells_everything(client: Stubs) -> None:
     ]
     assert all(dependency.healthy and dependency.HasField("latency") for dependency in report.dependencies)
     assert [(breaker.name, breaker.failure_threshold) for breaker in report.circuit_breakers] == [
+        ("catalogue_cache", 3),
         ("database", 5),
         ("email", 3),
         ("external_api", 5),
+        ("rate_limiter", 3),
         ("redis", 3),
     ]
     assert {breaker.state for breaker in report.circuit_breakers} == {system_pb2.CIRCUIT_BREAKER_STATE_CLOSED}
@@ -52,7 +54,14 @@ async def test_report_tells_everything(client: Stubs) -> None:
 async def test_breakers_are_listed_and_reset(client: Stubs) -> None:
     """A breaker can be closed by name; an unknown one has a reason."""
     listed = await client.system.ListCircuitBreakers(system_service_pb2.ListCircuitBreakersRequest(), timeout=TIMEOUT)
-    assert [breaker.name for breaker in listed.circuit_breakers] == ["database", "email", "external_api", "redis"]
+    assert [breaker.name for breaker in listed.circuit_breakers] == [
+        "catalogue_cache",
+        "database",
+        "email",
+        "external_api",
+        "rate_limiter",
+        "redis",
+    ]
     request = system_service_pb2.ResetCircuitBreakerRequest(name="redis")
     answer = await client.system.ResetCircuitBreaker(request, timeout=TIMEOUT)
     assert answer.circuit_breaker.state == system_pb2.CIRCUIT_BREAKER_STATE_CLOSED

@@ -42,6 +42,8 @@ class _DependencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dependency
     """The e-mail provider."""
     DEPENDENCY_EXTERNAL_API: _Dependency.ValueType  # 4
     """An API of another company, such as the model behind coaching."""
+    DEPENDENCY_RATE_LIMITER: _Dependency.ValueType  # 5
+    """Redis, answering within the few milliseconds for which a rate limit decision waits."""
 
 class Dependency(_Dependency, metaclass=_DependencyEnumTypeWrapper):
     """Something outside the process that an RPC may need."""
@@ -56,6 +58,8 @@ DEPENDENCY_EMAIL: Dependency.ValueType  # 3
 """The e-mail provider."""
 DEPENDENCY_EXTERNAL_API: Dependency.ValueType  # 4
 """An API of another company, such as the model behind coaching."""
+DEPENDENCY_RATE_LIMITER: Dependency.ValueType  # 5
+"""Redis, answering within the few milliseconds for which a rate limit decision waits."""
 Global___Dependency: _TypeAlias = Dependency  # noqa: Y015
 
 class _Access:
