@@ -9,7 +9,7 @@
     ├── Aborted             another change came first; repeat the whole step
     ├── ResourceExhausted   a quota is used up until `retry_after`
     │   └── RateLimited     the quota is a rate limit policy's
-    ├── Unavailable         a dependency is away; the same call may succeed later
+    ├── Unavailable         a dependency is unavailable; the same call may succeed later
     ├── DeadlineExceeded    it took longer than it may
     └── Unimplemented       this version does not do it
 
@@ -18,6 +18,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,31 @@ class RateLimited(ResourceExhausted):
         self.remaining = remaining
 
 
+class Evidence(Enum):
+    """What the failure of one call says about the dependency, to its circuit breaker."""
+
+    ABSENT = "absent"  # it does not serve
+    REFUSES_WRITES = "refuses writes"  # it answers, and takes no change: reads prove nothing to the contrary
+    NONE = "none"  # nothing: the call failed for a reason of its own, such as a pool without a free connection
+
+
 class Unavailable(_Temporary):
-    """A dependency is away; the call changed nothing, or is safe to repeat with its request_id."""
+    """A dependency is unavailable; the call changed nothing, or is safe to repeat with its request_id.
+
+    `evidence` is what a circuit breaker makes of it.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        retry_after: float | None = None,
+        evidence: Evidence = Evidence.ABSENT,
+    ) -> None:
+        super().__init__(reason, message, metadata, retry_after=retry_after)
+        self.evidence = evidence
 
 
 class DeadlineExceeded(DomainError):

@@ -17,7 +17,7 @@ import structlog
 from wingmanmatch_server import errors
 from wingmanmatch_server.coaching.claude_errors import RETRY_AFTER, Declined, away, meaning_of
 from wingmanmatch_server.coaching.model import Event, Prompt, Started, Stop, Stopped, Text
-from wingmanmatch_server.resilience.breaker import Breaker, Guard
+from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.resilience.deadline import seconds_left
 from wingmanmatch_server.resilience.retry import Retry
 
@@ -109,10 +109,9 @@ class Claude:
 
     async def _attempt(self, client: Any, prompt: Prompt) -> AsyncGenerator[Event, None]:
         started = self._clock()
-        guard = self._breaker.guard()
         try:
-            with guard:
-                async with self._events(client, prompt, guard) as stream, aclosing(stream) as events:
+            with self._breaker.guard():
+                async with self._events(client, prompt) as stream, aclosing(stream) as events:
                     async for event in events:
                         if isinstance(event, Started):
                             self.latency = self._clock() - started
@@ -123,23 +122,22 @@ class Claude:
             raise
 
     @asynccontextmanager
-    async def _events(self, client: Any, prompt: Prompt, guard: Guard) -> AsyncIterator[AsyncGenerator[Event, None]]:
+    async def _events(self, client: Any, prompt: Prompt) -> AsyncIterator[AsyncGenerator[Event, None]]:
         request = client.messages.stream(**request_of(prompt, self._model))
         try:
             async with asyncio.timeout(self._patience) as limit, request as stream:
                 limit.reschedule(None)
-                yield self._read(stream, guard)
+                yield self._read(stream)
         except Exception as error:  # noqa: BLE001 - the SDK's are known only once it is imported
             # Nothing of the SDK's error goes on: it may quote the request or the answer.
             raise meaning_of(error) from None
 
-    async def _read(self, stream: Any, guard: Guard) -> AsyncGenerator[Event, None]:
+    async def _read(self, stream: Any) -> AsyncGenerator[Event, None]:
         """Yield what the stream says. Raises TimeoutError where it says nothing for too long; pings say nothing."""
         output_tokens, stop = 0, None
         while True:
             async with asyncio.timeout(self._patience):
                 event = await anext(stream, None)
-            guard.progressed()
             if event is None:
                 raise ConnectionError("the stream ended before the answer")
             if event.type == "message_start":

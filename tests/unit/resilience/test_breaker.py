@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wingmanmatch_server import errors
+from wingmanmatch_server.errors import Evidence
 from wingmanmatch_server.resilience.breaker import Breaker, Limits, State
 from wingmanmatch_server.resilience.deadline import set_deadline
 
 AWAY = errors.Unavailable("DATABASE_UNAVAILABLE", "away")
+READ_ONLY = errors.Unavailable("REDIS_UNAVAILABLE", "read-only", evidence=Evidence.REFUSES_WRITES)
+OUT_OF_CONNECTIONS = errors.Unavailable("REDIS_UNAVAILABLE", "no connection is free", evidence=Evidence.NONE)
 
 
 class Clock:
@@ -195,31 +198,147 @@ def test_it_follows_the_model(steps: list[str], threshold: int) -> None:
     assert (breaker.state is State.CLOSED) is (open_until is None)
 
 
-def gave_up(breaker: Breaker, clock: Clock, *, waited: float, left: float) -> None:
-    """Make one call that its caller cancels after waiting so long, with so much of its deadline left."""
+def gave_up(breaker: Breaker, clock: Clock, *, left: float) -> None:
+    """Make one call that its caller cancels with so much of its deadline left."""
 
     def wait() -> None:
-        set_deadline(clock.now + waited + left)
+        set_deadline(clock.now + left)
         with breaker.guard():
-            clock.now += waited
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
         copy_context().run(wait)
 
 
-def test_deadline_that_ends_a_long_wait_is_a_failure() -> None:
-    """A dependency that outlasts every caller's patience is found out, though none waits for its own timeout."""
-    breaker, clock = make(2)
-    for _ in range(2):
-        gave_up(breaker, clock, waited=1.5, left=0.0)
-    assert breaker.state is State.OPEN
+def probed(threshold: int = 3, *, confirmed: bool = False, changes: list[Any] | None = None) -> tuple[Breaker, Clock]:
+    """Return a breaker that has a prober, which the test plays by `settle`."""
+    breaker, clock = make(threshold, changes)
+    breaker.limits = Limits(threshold, 30.0, 10.0, confirmed=confirmed)
+    breaker.has_prober = True
+    return breaker, clock
 
 
-@pytest.mark.parametrize(("waited", "left"), [(0.9, 0.0), (1.5, 0.2), (1.5, math.inf)])
-def test_impatient_callers_prove_nothing(waited: float, left: float) -> None:
-    """Short deadlines, and callers who leave before theirs, do not open it, however many there are."""
+@pytest.mark.parametrize("left", [0.0, 0.05, 5.0, math.inf])
+def test_deadlines_count_for_nothing_without_a_prober(left: float) -> None:
+    """However many callers give up, at their deadlines or before them, the breaker stays closed."""
     breaker, clock = make(2)
     for _ in range(10):
-        gave_up(breaker, clock, waited=waited, left=left)
+        gave_up(breaker, clock, left=left)
     assert (breaker.state, breaker.failure_count) == (State.CLOSED, 0)
+
+
+@pytest.mark.parametrize(("available", "state"), [(True, State.CLOSED), (False, State.OPEN)])
+def test_deadlines_in_a_row_are_a_question_that_the_probe_answers(available: bool, state: State) -> None:  # noqa: FBT001
+    """As many calls as the threshold that end by their deadlines put the dependency in question, and no more."""
+    breaker, clock = probed(3)
+    for _ in range(2):
+        gave_up(breaker, clock, left=0.0)
+    assert not breaker.in_question.is_set()
+    gave_up(breaker, clock, left=0.0)
+    assert (breaker.in_question.is_set(), breaker.state) == (True, State.CLOSED)
+    assert call(breaker)
+    breaker.settle(available=available)
+    assert breaker.state is state
+
+
+def test_callers_who_leave_before_their_deadlines_are_no_question() -> None:
+    """A caller who takes a call back says nothing about the dependency."""
+    breaker, clock = probed(2)
+    for _ in range(10):
+        gave_up(breaker, clock, left=0.2)
+    assert not breaker.in_question.is_set()
+
+
+def test_an_answer_in_between_ends_the_suspicion() -> None:
+    """Impatient callers beside patient ones who get answers are not even a question."""
+    breaker, clock = probed(3)
+    for _ in range(10):
+        gave_up(breaker, clock, left=0.0)
+        gave_up(breaker, clock, left=0.0)
+        assert call(breaker)
+    assert not breaker.in_question.is_set()
+
+
+def test_refused_writes_are_not_forgiven_by_reads() -> None:
+    """A dependency that answers reads and refuses writes opens the breaker once, whatever is read in between."""
+    changes: list[State] = []
+    breaker, _ = probed(3, changes=changes)
+    for _ in range(3):
+        assert call(breaker, READ_ONLY)
+        call(breaker)
+    assert changes == [State.OPEN]
+
+
+def test_refused_write_is_a_question_at_once() -> None:
+    """The first error that says that writes are refused asks the probe, whose success forgives it."""
+    breaker, _ = probed(3)
+    call(breaker, READ_ONLY)
+    assert breaker.in_question.is_set()
+    breaker.settle(available=True)
+    assert (breaker.in_question.is_set(), breaker.failure_count) == (False, 0)
+
+
+def test_failure_without_evidence_counts_for_nothing() -> None:
+    """A call that failed for want of a connection of our own neither counts nor forgives."""
+    breaker, _ = make(3)
+    for outcome in (AWAY, AWAY, *[OUT_OF_CONNECTIONS] * 5):
+        call(breaker, outcome)
+    assert (breaker.state, breaker.failure_count) == (State.CLOSED, 2)
+
+
+def test_probe_closes_it_long_before_its_time() -> None:
+    """A probe that succeeds lets everybody in; callers are asked to come back in a second, not in thirty."""
+    changes: list[State] = []
+    breaker, clock = probed(3, changes=changes)
+    for _ in range(3):
+        call(breaker, AWAY)
+    assert breaker.refusal().retry_after == 1
+    clock.now += 2
+    breaker.settle(available=True)
+    assert call(breaker)
+    assert changes == [State.OPEN, State.CLOSED]
+    assert not breaker.in_question.is_set()
+
+
+def test_probes_that_fail_keep_it_open_without_a_change() -> None:
+    """An outage of hours is two changes: it is never half-open while probes find the dependency unavailable."""
+    changes: list[State] = []
+    breaker, clock = probed(3, changes=changes)
+    for _ in range(3):
+        call(breaker, AWAY)
+    for _ in range(7200):
+        clock.now += 1
+        breaker.settle(available=False)
+        assert not call(breaker)
+    breaker.settle(available=True)
+    assert changes == [State.OPEN, State.CLOSED]
+
+
+def test_without_probes_one_call_tries_after_the_recovery_time() -> None:
+    """Where the prober itself hangs, the breaker is half-open after the recovery time like any other."""
+    breaker, clock = probed(3)
+    for _ in range(3):
+        call(breaker, AWAY)
+    clock.now += 30
+    assert breaker.state is State.HALF_OPEN
+    assert call(breaker)
+    assert breaker.state is State.CLOSED
+
+
+def test_verdict_on_nothing_in_question_is_dropped() -> None:
+    """A probe that ends after a reset does not open the breaker again."""
+    breaker, _ = probed(1)
+    call(breaker, AWAY)
+    breaker.reset()
+    breaker.settle(available=False)
+    assert breaker.state is State.CLOSED
+
+
+def test_confirmed_breaker_opens_only_with_its_probe() -> None:
+    """Calls that fail because of one node of several are a question, and open nothing by themselves."""
+    breaker, _ = probed(3, confirmed=True)
+    for _ in range(10):
+        call(breaker, AWAY)
+    assert (breaker.state, breaker.in_question.is_set()) == (State.CLOSED, True)
+    breaker.settle(available=False)
+    assert breaker.state is State.OPEN
