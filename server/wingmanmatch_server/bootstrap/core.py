@@ -2,20 +2,18 @@
 
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry
 
 from wingmanmatch_server.bootstrap.background import background
-from wingmanmatch_server.bootstrap.breakers import make_breakers, make_retries
+from wingmanmatch_server.bootstrap.breakers import make_breakers, make_probers, make_retries
+from wingmanmatch_server.bootstrap.database import database_probes, guard, open_database
 from wingmanmatch_server.bootstrap.rate_limits import open_rate_limits
 from wingmanmatch_server.drivers.database import Database
-from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
-from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
-from wingmanmatch_server.drivers.supabase import open_supabase
 from wingmanmatch_server.housekeeping import repeat
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
@@ -72,13 +70,14 @@ async def open_core(
         open_database(settings, database_url) as unguarded,
         open_redis(redis_url, seconds=settings.redis_timeout) as redis,
         open_rate_limits(settings, redis, breakers["redis"], registry, policies) as limiter,
+        background(*(prober.run() for prober in make_probers(breakers, database_probes(unguarded)))),
         background(repeat("recover_redis", partial(recover, redis, breakers["redis"]), interval=RECOVERY_INTERVAL)),
     ):
         yield Core(
             settings=settings,
             registry=registry,
             unguarded=unguarded,
-            database=GuardedDatabase(unguarded, breakers["database"], retries["database"]),
+            database=guard(unguarded, settings, breakers, retries["database"], registry),
             redis=redis,
             breakers=breakers,
             retries=retries,
@@ -86,12 +85,3 @@ async def open_core(
             limiter=limiter,
             time_zones=zoneinfo.available_timezones(),
         )
-
-
-def open_database(settings: Settings, database_url: str | None) -> AbstractAsyncContextManager[Database]:
-    """Open `database_url`, or without one Supabase's REST interface. Raises errors.Unavailable."""
-    if database_url is not None:
-        return open_postgres(database_url)
-    url, service_key, anonymous_key = settings.supabase_url, settings.supabase_service_key, settings.supabase_anon_key
-    assert url and service_key and anonymous_key  # noqa: PT018 - settings ask for all three or none
-    return open_supabase(url, service_key.get_secret_value(), anonymous_key.get_secret_value())

@@ -1,9 +1,11 @@
 """Joins what watches over dependencies, what their state means for health, and what reports on them."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from wingmanmatch.system.v1 import system_pb2
 from wingmanmatch_server import __version__, errors
@@ -62,6 +64,7 @@ def make_dependencies(core: Core, more: Sequence[Dependency]) -> Dependencies:
     return Dependencies(
         [
             Dependency("database", f"as the service role, {way}", database.ping),
+            Dependency("database_writes", "changes are accepted", partial(timed, database.probe)),
             Dependency("database_anonymous", f"as the anonymous role, {way}", database.ping_as_anonymous),
             Dependency("redis", "rate limits and user sessions", core.redis.ping),
             make_rate_limiter_check(core.settings, core.breakers["redis"]),
@@ -69,6 +72,13 @@ def make_dependencies(core: Core, more: Sequence[Dependency]) -> Dependencies:
         ],
         _now,
     )
+
+
+async def timed(ask: Callable[[], Awaitable[None]]) -> float:
+    """Return the seconds that an answer takes. Raises what `ask` raises."""
+    started = time.perf_counter()
+    await ask()
+    return time.perf_counter() - started
 
 
 def make_rate_limiter_check(settings: Settings, breaker: Breaker) -> Dependency:

@@ -11,7 +11,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 HEARTBEAT = 30.0
-RECONNECT_DELAY = 1.0
+RECONNECT_DELAY = 0.5
 Callback = Callable[[str | None], None]
 
 

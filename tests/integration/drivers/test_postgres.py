@@ -64,11 +64,12 @@ async def test_deadline_ends_a_call_in_the_database(single: PostgresDatabase, pr
 
 
 async def test_connections_run_out(single: PostgresDatabase, probed_dsn: str) -> None:
-    """With the only connection busy another call is Unavailable after its time to wait."""
+    """With the only connection busy another call is told so after its time to wait: that is no outage."""
     busy = asyncio.create_task(single.call("probe_sleep", p_seconds=0.5))
     await sleeping(probed_dsn, at_least=1)
-    with pytest.raises(errors.Unavailable):
+    with pytest.raises(errors.ResourceExhausted) as refused:
         await single.call("probe_role")
+    assert (refused.value.reason, refused.value.retry_after) == ("OVERLOADED", 1)
     await busy
     assert await single.call("probe_role") == "service_role"
 

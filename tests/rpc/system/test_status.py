@@ -24,6 +24,7 @@ async def test_report_tells_everything(client: Stubs) -> None:
     assert (report.environment, report.version) == ("development", __version__)
     assert [dependency.name for dependency in report.dependencies] == [
         "database",
+        "database_writes",
         "database_anonymous",
         "redis",
         "rate_limiter",
@@ -31,9 +32,12 @@ async def test_report_tells_everything(client: Stubs) -> None:
     ]
     assert all(dependency.healthy and dependency.HasField("latency") for dependency in report.dependencies)
     assert [(breaker.name, breaker.failure_threshold) for breaker in report.circuit_breakers] == [
+        ("catalogue_cache", 3),
         ("database", 5),
+        ("database_writes", 1),
         ("email", 3),
         ("external_api", 5),
+        ("rate_limiter", 3),
         ("redis", 3),
     ]
     assert {breaker.state for breaker in report.circuit_breakers} == {system_pb2.CIRCUIT_BREAKER_STATE_CLOSED}
@@ -52,7 +56,9 @@ async def test_report_tells_everything(client: Stubs) -> None:
 async def test_breakers_are_listed_and_reset(client: Stubs) -> None:
     """A breaker can be closed by name; an unknown one has a reason."""
     listed = await client.system.ListCircuitBreakers(system_service_pb2.ListCircuitBreakersRequest(), timeout=TIMEOUT)
-    assert [breaker.name for breaker in listed.circuit_breakers] == ["database", "email", "external_api", "redis"]
+    names = [breaker.name for breaker in listed.circuit_breakers]
+    assert names == sorted(names)
+    assert {"database", "database_writes", "email", "external_api", "redis"} <= set(names)
     request = system_service_pb2.ResetCircuitBreakerRequest(name="redis")
     answer = await client.system.ResetCircuitBreaker(request, timeout=TIMEOUT)
     assert answer.circuit_breaker.state == system_pb2.CIRCUIT_BREAKER_STATE_CLOSED
