@@ -134,10 +134,15 @@ class PostgrestServer:
         # Observed by its maintainers: a client that goes away does not end the statement.
         work = asyncio.create_task(self._transaction(request.method, claims, function, arguments))
         self.running.add(work)
-        work.add_done_callback(self.running.discard)
+        work.add_done_callback(self._end)
         result = await asyncio.shield(work)
         # Documentation, "Functions as RPC": a function without a result answers 204 without a body.
         return web.Response(status=204) if function.void else web.json_response(text=result)
+
+    def _end(self, work: "asyncio.Task[Any]") -> None:
+        self.running.discard(work)
+        if not work.cancelled():
+            work.exception()  # nobody asks for that of an abandoned request
 
     def _find(self, name: str, arguments: Mapping[str, Any]) -> Function:
         found = [each for each in self.functions if each.name == name and each.accepts(set(arguments))]

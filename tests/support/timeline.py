@@ -41,7 +41,9 @@ class Timeline:
 
     calls: list[Ended] = field(default_factory=list)
 
-    async def call(self, kind: str, method: Callable[..., Awaitable[Any]], request: Any, patience: float = PATIENCE) -> Any:
+    async def call(
+        self, kind: str, method: Callable[..., Awaitable[Any]], request: Any, patience: float = PATIENCE
+    ) -> Any:
         """Make one call and note how it ends; return its answer, None if it has none."""
         started, code, reason, says_when, answer = time.monotonic(), "OK", "", False, None
         try:

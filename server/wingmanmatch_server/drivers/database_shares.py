@@ -15,7 +15,9 @@ from wingmanmatch_server.drivers.database_errors import overloaded
 
 # Parameters that name who or what a call is about: calls about the same wait for the same rows.
 SUBJECTS = ("p_user_id", "p_candidate_user_id", "p_blocked_user_id", "p_match_id", "p_meetup_id")
-LONGEST_WAIT = 2.0  # seconds; a caller with less than two such waits left gets half of what it has
+# Seconds to wait for a place, and the part of a caller's time if that is less: locks have the rest.
+LONGEST_WAIT = 1.0
+PART_OF_PATIENCE = 0.25
 
 
 class Share(StrEnum):
@@ -107,7 +109,7 @@ class Shares:
         if self._full(place) is None:
             self._enter(place)
         else:
-            await self._wait(place, None if place.background else min(LONGEST_WAIT, max(0.0, left / 2)))
+            await self._wait(place, None if place.background else min(LONGEST_WAIT, max(0.0, left * PART_OF_PATIENCE)))
         return place
 
     def leave(self, place: Place) -> None:

@@ -40,11 +40,13 @@ __all__ = ["AWAY", "PostgresDatabase", "behind_transaction_pooler", "open_postgr
 AWAY = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 # The server ends a statement, and a wait for a lock, before the client gives up on the server: a server that is slow is
 # told from one that does not answer. Seconds.
-LOCK_TIMEOUT = 2.0
+LOCK_TIMEOUT = 1.5
 STATEMENT_TIMEOUT = 4.0
 COMMAND_TIMEOUT = 5.0
-# A caller who has less time than two waits for a lock gets half of it for one, so that the answer still reaches it.
-SHORT_PATIENCE = 2 * LOCK_TIMEOUT
+# One row may cost two such waits: for the turn to wait, and for the row. A caller who has less time than three of them
+# gets a third of it for each, so that the answer still reaches it.
+WAITS = 3
+SHORT_PATIENCE = WAITS * LOCK_TIMEOUT
 LEAST_LOCK_TIMEOUT = 0.02
 # What reaches a function must be what the REST transport would send, so JSON's types stand for PostgreSQL's.
 JSON_TEXT_TYPES = ("uuid", "timestamptz")
@@ -220,7 +222,7 @@ async def _call(connection: asyncpg.Connection, function: str, parameters: dict[
 
 
 async def _call_soon(connection: asyncpg.Connection, function: str, parameters: dict[str, Any], left: float) -> Any:
-    """Call for somebody who waits `left` more seconds: locks have half of them, set in the same statement."""
+    """Call for somebody who waits `left` more seconds; the limit of locks is set in the same statement."""
     statement = _statement(function, tuple(parameters), hurried=True)
     return await connection.fetchval(statement, *parameters.values(), str(_milliseconds(_lock_timeout(left))))
 
@@ -246,7 +248,7 @@ async def _call_as(
 
 
 def _lock_timeout(left: float) -> float:
-    return max(LEAST_LOCK_TIMEOUT, min(LOCK_TIMEOUT, left / 2))
+    return max(LEAST_LOCK_TIMEOUT, min(LOCK_TIMEOUT, left / WAITS))
 
 
 def _milliseconds(seconds: float) -> int:

@@ -51,7 +51,7 @@ async def replicas(own_postgres: OwnPostgres, engines: EmbeddedEngines, tmp_path
 
 @pytest.mark.slow
 async def test_restart_costs_only_its_own_time(own_postgres: OwnPostgres, replicas: list[Stubs]) -> None:
-    """Calls fail while it is gone, all as UNAVAILABLE; two seconds after it takes changes all serve, and emails flow."""
+    """Calls fail while it is gone, all by UNAVAILABLE; two seconds after it takes changes all serve, and mail flows."""
     timeline = Timeline()
     async with steady(timeline, replicas):
         await asyncio.sleep(2)
