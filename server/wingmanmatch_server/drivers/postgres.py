@@ -100,6 +100,7 @@ class PostgresDatabase:
 
     async def replace_connections(self) -> None:
         """See `Database.replace_connections`."""
+        self._listener.reconnect()
         await self._connections.replace_all()
 
     async def _ping(self, role: str) -> float:

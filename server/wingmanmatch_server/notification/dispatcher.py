@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -15,6 +15,7 @@ from wingmanmatch_server.notification.store import Claim, ClaimedNotification, C
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 Listen = Callable[[str, Callable[[], None]], Awaitable[Callable[[], Awaitable[None]] | None]]
 
 CHANNEL = "notifications"
@@ -142,12 +143,28 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt would meet it again
             await self._record(claimed, Delivery(Outcome.BAD_MESSAGE, error=type(error).__name__), attempt=0)
             return
-        clearance = await self._store.begin_delivery(claimed, content, self._pace.lease)
+        clearance = await self._while_leased(self._store.begin_delivery, claimed, content, self._pace.lease)
         if clearance is None:
             log.info("notification_withheld", notification_id=claimed.id, kind=claimed.kind)
             return
         delivery = await self._deliver(_outgoing(claimed, clearance))
         await self._record(claimed, delivery, clearance.attempt_count)
+
+    async def _while_leased(self, step: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+        """Return what a step returns, tried again while the database is unavailable and the lease may still hold.
+
+        Left alone, the mail would have to wait for its lease to lapse. Raises errors.Unavailable after that.
+        """
+        clock = asyncio.get_running_loop().time
+        lapses = clock() + self._pace.lease
+        while True:
+            try:
+                return await step(*args, **kwargs)
+            except Unavailable as error:
+                if self._stopping or clock() + self._pace.poll_interval >= lapses:
+                    raise
+                self._pause(error)
+            await asyncio.sleep(self._pace.poll_interval)
 
     def _render(self, claimed: ClaimedNotification) -> dict[str, Any]:
         recipient = Recipient(claimed.user_id, claimed.recipient_name, claimed.locale)
@@ -162,7 +179,8 @@ class Dispatcher:
             return Delivery(Outcome.AMBIGUOUS, error=type(error).__name__)
 
     async def _record(self, claimed: ClaimedNotification, delivery: Delivery, attempt: int) -> None:
-        state = await self._store.finish(
+        state = await self._while_leased(
+            self._store.finish,
             claimed,
             delivery.outcome,
             provider_message_id=delivery.provider_message_id,
@@ -202,7 +220,9 @@ class Dispatcher:
         if self._failures == 0:
             log.warning("notification_dispatch_paused", reason=_reason(error))
         self._failures += 1
-        return self._backoff(self._failures, self._pace.poll_interval, self._pace.longest_sleep)
+        # While the circuit breaker is open a claim costs nothing, and it closes soon after the database is back.
+        longest = self._pace.poll_interval if isinstance(error, Unavailable) else self._pace.longest_sleep
+        return self._backoff(self._failures, self._pace.poll_interval, longest)
 
     def _resume(self) -> None:
         if self._failures:
