@@ -119,7 +119,7 @@ async def primary_and_standby() -> AsyncIterator[tuple[PostgresServer, PostgresS
 
 
 def _create(primary: PostgresServer, standby: PostgresServer) -> None:
-    primary.run("initdb", "-D", primary.folder, "-U", SUPERUSER, "--auth=trust", "--no-sync")
+    primary.run("initdb", "-D", primary.folder, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--no-sync")
     primary.start()
     assert not standby.folder.exists()
 

@@ -86,7 +86,8 @@ async def steady(timeline: Timeline, clients: Sequence[Stubs], callers: int = 2)
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
 
 
 async def _go_on(timeline: Timeline, client: Stubs) -> None:

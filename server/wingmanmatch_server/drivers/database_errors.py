@@ -49,6 +49,9 @@ MEANINGS: Mapping[str, Meaning] = {
     "PGRST003": Meaning.OVERLOADED,  # PostgREST's pool had no free connection in time
 }
 _LONGEST, _SHORTEST = 8, 2
+# PostgREST begins each transaction as one that reads or writes. A standby refuses the latter with a code that means
+# many things, 0A000 feature_not_supported, so that its text has to tell: "… read-write mode during recovery".
+_NOT_SUPPORTED, _ON_A_STANDBY = "0A000", "read-write mode"
 
 
 class CallFailed(Exception):
@@ -115,6 +118,8 @@ def domain_error(
     """
     if meaning := meaning_of(code):
         return _ERRORS[meaning]()
+    if code == _NOT_SUPPORTED and _ON_A_STANDBY in message:
+        return read_only()
     raised_as = _RAISED_AS.get(code)
     return raised_as(detail or "INTERNAL", message, json.loads(hint or "{}")) if raised_as else None
 

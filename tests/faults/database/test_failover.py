@@ -35,19 +35,21 @@ async def test_standby_is_promoted(pair: Pair, engines: EmbeddedEngines, tmp_pat
     hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
     dsn = f"postgresql://{SUPERUSER}@{hosts}/{DATABASE}?target_session_attrs=read-write"
     timeline = Timeline()
-    async with serving_application(dsn, engines.redis_url, tmp_path, enable_rate_limiting=False) as client:
-        async with steady(timeline, [client], callers=4):
-            await asyncio.sleep(1)
-            killed = time.monotonic()
-            await asyncio.to_thread(primary.kill)
-            await asyncio.sleep(PROMOTED_AFTER - (time.monotonic() - killed))
-            promoted = asyncio.create_task(accepts_writes(standby.dsn))
-            await standby.execute(PROMOTE)
-            back = await promoted
-            delivered = await seconds_to_deliver(client, standby.dsn)
-            async with asyncio.timeout(90):
-                while time.monotonic() - back < 5 or timeline.failures(time.monotonic() - 3):
-                    await asyncio.sleep(0.1)
+    async with (
+        serving_application(dsn, engines.redis_url, tmp_path, enable_rate_limiting=False) as client,
+        steady(timeline, [client], callers=4),
+    ):
+        await asyncio.sleep(1)
+        killed = time.monotonic()
+        await asyncio.to_thread(primary.kill)
+        await asyncio.sleep(PROMOTED_AFTER - (time.monotonic() - killed))
+        promoted = asyncio.create_task(accepts_writes(standby.dsn))
+        await standby.execute(PROMOTE)
+        back = await promoted
+        delivered = await seconds_to_deliver(client, standby.dsn)
+        async with asyncio.timeout(90):
+            while time.monotonic() - back < 5 or timeline.failures(time.monotonic() - 3):
+                await asyncio.sleep(0.1)
     failed = codes(timeline.failures())
     print(f"\n{len(timeline.calls)} calls, failed {dict(failed)}, promoted after {back - killed:.1f} s")
     print(f"last failure {timeline.last_failure(back):.2f} s after, email {delivered:.2f}")
@@ -64,20 +66,22 @@ async def test_failover_behind_one_address(pair: Pair, engines: EmbeddedEngines,
     timeline = Timeline()
     async with proxied(primary.port) as proxy:
         dsn = f"postgresql://{SUPERUSER}@127.0.0.1:{proxy.port}/{DATABASE}"
-        async with serving_application(dsn, engines.redis_url, tmp_path, enable_rate_limiting=False) as client:
-            async with steady(timeline, [client], callers=4):
-                await asyncio.sleep(1)
-                demoted = time.monotonic()
-                await primary.make_read_only()
-                await standby.execute(PROMOTE)
-                await accepts_writes(standby.dsn)
-                await asyncio.sleep(PROMOTED_AFTER)
-                report = await client.system.GetStatus(system_service_pb2.GetStatusRequest(), timeout=5)
-                back, proxy.target = time.monotonic(), standby.port
-                delivered = await seconds_to_deliver(client, standby.dsn)
-                async with asyncio.timeout(30):
-                    while time.monotonic() - back < 5 or timeline.failures(time.monotonic() - 3):
-                        await asyncio.sleep(0.1)
+        async with (
+            serving_application(dsn, engines.redis_url, tmp_path, enable_rate_limiting=False) as client,
+            steady(timeline, [client], callers=4),
+        ):
+            await asyncio.sleep(1)
+            demoted = time.monotonic()
+            await primary.make_read_only()
+            await standby.execute(PROMOTE)
+            await accepts_writes(standby.dsn)
+            await asyncio.sleep(PROMOTED_AFTER)
+            report = await client.system.GetStatus(system_service_pb2.GetStatusRequest(), timeout=5)
+            back, proxy.target = time.monotonic(), standby.port
+            delivered = await seconds_to_deliver(client, standby.dsn)
+            async with asyncio.timeout(30):
+                while time.monotonic() - back < 5 or timeline.failures(time.monotonic() - 3):
+                    await asyncio.sleep(0.1)
     failed = codes(timeline.failures())
     print(f"\n{len(timeline.calls)} calls, failed {dict(failed)}, last {timeline.last_failure(back):.2f} s after")
     print(f"email {delivered:.2f} s after")
