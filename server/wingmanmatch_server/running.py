@@ -13,7 +13,7 @@ import uvloop
 from wingmanmatch_server import __version__, errors
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migrations import Migration, MigrationError, migrate, read_migrations
-from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
+from wingmanmatch_server.drivers.postgres_address import behind_transaction_pooler, with_password
 from wingmanmatch_server.identity.api_keys import ApiKeyError
 from wingmanmatch_server.identity.certificates import CertificateError
 from wingmanmatch_server.ratelimit.policy_file import PolicyFileError
@@ -93,7 +93,8 @@ async def _migrate(settings: Settings, database_url: str | None) -> list[Migrati
     # REST cannot, and through a transaction pooler it is left to the command: docs/supabase.md names the address.
     if database_url is None or behind_transaction_pooler(database_url):
         return []
-    return await migrate(database_url, read_migrations(), baseline=settings.supabase_url is None)
+    dsn = with_password(database_url, settings.database_password_file)
+    return await migrate(dsn, read_migrations(), baseline=settings.supabase_url is None)
 
 
 def _place_of_postgres(settings: Settings, engines: EmbeddedEngines) -> str:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg
 
@@ -112,6 +112,17 @@ def password_reader(path: Path) -> Callable[[], str]:
         return path.read_text("utf-8").rstrip("\r\n")
 
     return read
+
+
+def with_password(dsn: str, path: Path | None) -> str:
+    """Return the DSN with the password of a file instead of its own, for what connects only once. Raises OSError."""
+    if path is None:
+        return dsn
+    parts, password = urlsplit(dsn), quote(password_reader(path)(), safe="")
+    account, at, hosts = parts.netloc.rpartition("@")
+    if at:
+        return parts._replace(netloc=f"{account.partition(':')[0]}:{password}@{hosts}").geturl()
+    return parts._replace(query="&".join(filter(None, (parts.query, f"password={password}")))).geturl()
 
 
 def _succeeded(attempt: "asyncio.Task[asyncpg.Connection]") -> bool:
