@@ -30,9 +30,9 @@ class Database(Protocol):
         call is one transaction: it has its whole effect or none. Give a cancelled mutation's request_id again: over
         PostgreSQL's protocol a cancelled call is cancelled in the database too, but PostgREST lets it run to its end.
 
-        Raises errors.DomainError as the function raised it, and besides: errors.Unavailable if the database did not
-        answer or accepts no changes, errors.Aborted CONFLICT if a lock was not to be had in time, errors.DeadlineExceeded
-        if the statement took too long, errors.ResourceExhausted OVERLOADED if no connection came free, and CallFailed.
+        Raises errors.DomainError as the function raised it, and besides errors.Unavailable if the database did not
+        answer or accepts no changes, errors.Aborted CONFLICT if a lock was not to be had in time, OVERLOADED if no
+        connection came free, errors.DeadlineExceeded if the statement took too long, and CallFailed.
         """
 
     async def call_as_anonymous(self, function: str, /, **parameters: Any) -> Any:

@@ -1,7 +1,7 @@
 """What the database's errors mean, by SQLSTATE and by PostgREST's codes: the one table of both transports.
 
     UNAVAILABLE  errors.Unavailable       it cannot serve: the connection is closed, and a circuit breaker counts it
-    READ_ONLY    errors.Unavailable       it serves reads only: the connection is closed, changes are refused for a while
+    READ_ONLY    errors.Unavailable       it serves reads only: the connection is closed, changes are refused
     BUSY         errors.Aborted           another transaction was in the way; the caller repeats the call
     TOO_SLOW     errors.DeadlineExceeded  the statement took longer than it may, or its caller took it back
     OVERLOADED   errors.ResourceExhausted all connections are taken

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg
 
@@ -52,7 +52,7 @@ def without_pooler(dsn: str) -> str:
     parts = urlsplit(dsn)
     parameters = parse_qsl(parts.query, keep_blank_values=True)
     kept = [(name, value) for name, value in parameters if name not in OURS]
-    return dsn if kept == parameters else parts._replace(query=urlencode(kept)).geturl()
+    return dsn if kept == parameters else _joined(parts._replace(query=urlencode(kept)))
 
 
 def behind_transaction_pooler(dsn: str) -> bool:
@@ -121,8 +121,13 @@ def with_password(dsn: str, path: Path | None) -> str:
     parts, password = urlsplit(dsn), quote(password_reader(path)(), safe="")
     account, at, hosts = parts.netloc.rpartition("@")
     if at:
-        return parts._replace(netloc=f"{account.partition(':')[0]}:{password}@{hosts}").geturl()
-    return parts._replace(query="&".join(filter(None, (parts.query, f"password={password}")))).geturl()
+        return _joined(parts._replace(netloc=f"{account.partition(':')[0]}:{password}@{hosts}"))
+    return _joined(parts._replace(query="&".join(filter(None, (parts.query, f"password={password}")))))
+
+
+def _joined(parts: SplitResult) -> str:
+    # urlunsplit leaves the two slashes out where no host follows them.
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{'?' if parts.query else ''}{parts.query}"
 
 
 def _succeeded(attempt: "asyncio.Task[asyncpg.Connection]") -> bool:

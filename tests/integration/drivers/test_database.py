@@ -12,6 +12,8 @@ from support.probes import sleeping
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.database import CallFailed, Database
 
+AWAY = ["08000", "08003", "08006", "25006", "25P03", "53000", "53100", "53200", "53300", "53400"]
+AWAY += ["57P01", "57P02", "57P03", "57P04", "57P05"]
 RAISED: dict[str, tuple[type[errors.DomainError], str]] = {
     "WM400": (errors.InvalidArgument, "SOME_REASON"),
     "WM403": (errors.PermissionDenied, "SOME_REASON"),
@@ -25,8 +27,7 @@ RAISED: dict[str, tuple[type[errors.DomainError], str]] = {
     "57014": (errors.DeadlineExceeded, "DEADLINE_EXCEEDED"),
     "25P04": (errors.DeadlineExceeded, "DEADLINE_EXCEEDED"),
     **dict.fromkeys(
-        ("08000", "08003", "08006", "25006", "25P03", "53000", "53100", "53200", "53300", "53400", "57P01", "57P02")
-        + ("57P03", "57P04", "57P05"),
+        AWAY,
         (errors.Unavailable, "DATABASE_UNAVAILABLE"),
     ),
 }

@@ -79,7 +79,7 @@ async def test_outage_is_unavailable_and_passes(
 
 
 async def test_nothing_answers(rest: PostgrestServer, database: SupabaseDatabase) -> None:
-    """Calls that get no answer ask once, all together, whether anything answers; if nothing does, they are Unavailable."""
+    """Calls that get no answer ask, once for all, whether anything answers; if nothing does they are Unavailable."""
     drain(rest.arrived)
     rest.misbehave = stalling
     outcomes = await asyncio.gather(*(database.call("probe_role") for _ in range(5)), return_exceptions=True)
