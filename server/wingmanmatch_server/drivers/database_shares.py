@@ -103,7 +103,7 @@ class Shares:
         """Return a place, to be given to `leave`; `left` is how many seconds the caller still waits.
 
         Raises errors.Aborted CONFLICT if others about the same person do not end, and errors.ResourceExhausted
-        OVERLOADED if another share stays full. Background work, whose `left` is infinite, waits for as long as it takes.
+        OVERLOADED if another share stays full. Background work, whose `left` is infinite, waits as long as it takes.
         """
         place = Place(function, _subjects(parameters, reads=reads), left == float("inf"))
         if self._full(place) is None:
