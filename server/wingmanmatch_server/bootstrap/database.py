@@ -16,6 +16,8 @@ from wingmanmatch_server.resilience.retry import Retry
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.telemetry.database_metrics import DatabaseMetrics
 
+PROBES = 2  # connections that pings and probes may have, so that they wait for no call
+
 
 def open_database(settings: Settings, database_url: str | None) -> AbstractAsyncContextManager[Database]:
     """Open `database_url`, or without one Supabase's REST interface. Raises errors.Unavailable."""
@@ -31,7 +33,7 @@ def open_database(settings: Settings, database_url: str | None) -> AbstractAsync
         url,
         service_key.get_secret_value(),
         anonymous_key.get_secret_value(),
-        max_connections=settings.database_pool_size,
+        max_connections=settings.database_pool_size + PROBES,
     )
 
 

@@ -104,10 +104,16 @@ class PostgresDatabase:
         await self._connections.replace_all()
 
     async def _ping(self, role: str) -> float:
-        started = time.perf_counter()
+        async def ask(connection: asyncpg.Connection) -> float:
+            started = time.perf_counter()
+            if role == SERVICE_ROLE and not self._pooled:
+                await _call(connection, HEALTH, {})
+            else:
+                await _call_as(connection, role, HEALTH, {}, COMMAND_TIMEOUT)
+            return time.perf_counter() - started
+
         with _domain_errors(HEALTH):
-            await self._probe.ask(lambda connection: _call_as(connection, role, HEALTH, {}, COMMAND_TIMEOUT))
-        return time.perf_counter() - started
+            return await self._probe.ask(ask)
 
     async def listen(self, channel: str, callback: Callable[[], None]) -> Callable[[], Awaitable[None]] | None:
         """See `Database.listen`."""

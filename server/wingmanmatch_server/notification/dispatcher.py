@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from wingmanmatch_server.errors import DomainError, Unavailable
+from wingmanmatch_server.errors import TRANSIENT, DomainError
 from wingmanmatch_server.notification.mailer import Attachment, Delivery, Mailer, Outcome, OutgoingMail
 from wingmanmatch_server.notification.render import Recipient, Renderer, one_line
 from wingmanmatch_server.notification.store import Claim, ClaimedNotification, Clearance, NotificationStore
@@ -124,7 +124,7 @@ class Dispatcher:
     async def _handle(self, claimed: ClaimedNotification) -> None:
         try:
             await self._attempt(claimed)
-        except Unavailable as error:
+        except TRANSIENT as error:
             self._pause(error)
         except Exception as error:  # noqa: BLE001 - the lease lapses, and the mail is taken up again
             log.error(  # noqa: TRY400 - the text of an unforeseen error may quote a row, address and all
@@ -151,16 +151,16 @@ class Dispatcher:
         await self._record(claimed, delivery, clearance.attempt_count)
 
     async def _while_leased(self, step: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
-        """Return what a step returns, tried again while the database is unavailable and the lease may still hold.
+        """Return what a step returns, tried again while the database cannot take it and the lease may still hold.
 
-        Left alone, the mail would have to wait for its lease to lapse. Raises errors.Unavailable after that.
+        Left alone, the mail would have to wait for its lease to lapse. Raises what the last attempt raised after that.
         """
         clock = asyncio.get_running_loop().time
         lapses = clock() + self._pace.lease
         while True:
             try:
                 return await step(*args, **kwargs)
-            except Unavailable as error:
+            except TRANSIENT as error:
                 if self._stopping or clock() + self._pace.poll_interval >= lapses:
                     raise
                 self._pause(error)
@@ -221,7 +221,7 @@ class Dispatcher:
             log.warning("notification_dispatch_paused", reason=_reason(error))
         self._failures += 1
         # While the circuit breaker is open a claim costs nothing, and it closes soon after the database is back.
-        longest = self._pace.poll_interval if isinstance(error, Unavailable) else self._pace.longest_sleep
+        longest = self._pace.poll_interval if isinstance(error, TRANSIENT) else self._pace.longest_sleep
         return self._backoff(self._failures, self._pace.poll_interval, longest)
 
     def _resume(self) -> None:
@@ -243,7 +243,7 @@ class Dispatcher:
     async def _release(self) -> None:
         try:
             await self._store.release(self._owner)
-        except Unavailable as error:
+        except TRANSIENT as error:
             log.warning("notification_release_failed", reason=error.reason)
 
 

@@ -125,6 +125,29 @@ async def test_connection_lost_in_a_call_is_unavailable(single: PostgresDatabase
     assert await single.call("probe_role") == "service_role"
 
 
+@pytest.mark.parametrize(("sqlstate", "all_of_them"), [("25006", True), ("57P01", True), ("55P03", False)])
+async def test_connections_are_replaced_together(
+    probed_dsn: str,
+    sql: asyncpg.Connection,
+    sqlstate: str,
+    all_of_them: bool,  # noqa: FBT001
+) -> None:
+    """What shows that a server cannot serve closes all connections to it at once; being busy closes none."""
+    query = "select pid from pg_stat_activity where datname = current_database() and application_name = 'wingmanmatch'"
+
+    async def processes() -> set[int]:
+        return {row["pid"] for row in await sql.fetch(query)}
+
+    async with open_postgres(probed_dsn, max_connections=3) as database:
+        await asyncio.gather(*(database.call("probe_sleep", p_seconds=0.1) for _ in range(3)))
+        before = await processes()
+        assert len(before) == 3
+        with pytest.raises(errors.DomainError):
+            await database.call("probe_raise", p_sqlstate=sqlstate, p_message="m")
+        await asyncio.gather(*(database.call("probe_sleep", p_seconds=0.1) for _ in range(3)))
+        assert (not before & await processes()) == all_of_them
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 async def test_server_restarts(tmp_path: Path, how: signal.Signals) -> None:
     """A call during which PostgreSQL stops, or is killed, is Unavailable, as are others until it is back."""

@@ -217,6 +217,13 @@ async def test_events_wait_for_the_database(outbox: Outbox) -> None:
     assert (status, "try again" in page) == (503, True)
 
 
+async def test_events_wait_for_a_lock(outbox: Outbox, site: Site) -> None:
+    """So it is with a database that is busy with itself."""
+    async with outbox.sql.transaction():
+        await outbox.sql.execute("lock table delivery_events in access exclusive mode")
+        assert await site.tell(sign(body_of("delivered"))) == 503
+
+
 async def test_one_click(site: Site) -> None:
     """A link turns one kind off for one person when it is posted, and a mail of that kind does not go out."""
     user_id = str(uuid.uuid4())
