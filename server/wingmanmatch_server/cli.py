@@ -81,7 +81,7 @@ def migrate(
         _fail("DATABASE_URL is required to migrate: REST cannot")
     with _engines(settings, valkey=False) as engines:
         engines.wait()
-        dsn = settings.database_url.get_secret_value() if settings.database_url else engines.postgres_dsn
+        dsn = _database_dsn(settings, engines)
         _migrate(dsn, baseline=settings.supabase_url is None, status=status, dry_run=dry_run)
 
 
@@ -98,7 +98,7 @@ def seed(
         _fail("DATABASE_URL is required to seed: REST cannot")
     with _engines(settings, valkey=False) as engines:
         engines.wait()
-        dsn = settings.database_url.get_secret_value() if settings.database_url else engines.postgres_dsn
+        dsn = _database_dsn(settings, engines)
         _seed(dsn, profiles, seed, baseline=settings.supabase_url is None)
 
 
@@ -192,6 +192,17 @@ def _seed(dsn: str, profiles: int, seed: int, *, baseline: bool) -> None:
     except (asyncpg.PostgresError, *AWAY) as error:
         _fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
     typer.echo(f"{profiles:,} people are settled ({time.monotonic() - started:.1f} s).")
+
+
+def _database_dsn(settings: Settings, engines: EmbeddedEngines) -> str:
+    from wingmanmatch_server.drivers.postgres_address import with_password  # noqa: PLC0415
+
+    if settings.database_url is None:
+        return engines.postgres_dsn
+    try:
+        return with_password(settings.database_url.get_secret_value(), settings.database_password_file)
+    except OSError as error:
+        _fail(f"DATABASE_PASSWORD_FILE cannot be read: {error.strerror}")
 
 
 def _settings() -> Settings:

@@ -143,3 +143,7 @@ class DeadlineExceeded(DomainError):
 
 class Unimplemented(DomainError):
     """This version of the server does not do it."""
+
+
+# What may succeed if the same call is made again a little later.
+TRANSIENT = (Aborted, ResourceExhausted, Unavailable, DeadlineExceeded)

@@ -15,7 +15,7 @@ from wingmanmatch_server import __version__, errors
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import Migration, read_migrations
 from wingmanmatch_server.drivers.migrations import MigrationError, migrate
-from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
+from wingmanmatch_server.drivers.postgres_address import behind_transaction_pooler, with_password
 from wingmanmatch_server.drivers.schema_version import SchemaRefused
 from wingmanmatch_server.identity.api_keys import ApiKeyError
 from wingmanmatch_server.identity.certificates import CertificateError
@@ -103,7 +103,8 @@ async def _migrate(settings: Settings, database_url: str | None) -> list[Migrati
     if not settings.migrate_on_start or database_url is None or behind_transaction_pooler(database_url):
         return []
     baseline = settings.supabase_url is None
-    work = asyncio.create_task(migrate(database_url, read_migrations(), baseline=baseline, on_wait=_log_wait))
+    dsn = with_password(database_url, settings.database_password_file)
+    work = asyncio.create_task(migrate(dsn, read_migrations(), baseline=baseline, on_wait=_log_wait))
     try:
         await asyncio.wait([work], timeout=SILENT_START)
         if not work.done():

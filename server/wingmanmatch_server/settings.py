@@ -17,6 +17,7 @@ from wingmanmatch_server.telemetry.logs import LogFormat
 
 MAX_PORT = 65535
 MIN_LINK_SECRET = 32
+EMBEDDED_POOL_SIZE = 20  # for which the embedded PostgreSQL has connections
 MIN_JWT_SECRET = 32  # RFC 7518, section 3.2
 # Each of these lets the server tell callers apart.
 CREDENTIALS = ("api_keys", "api_keys_file", "supabase_jwt_secret", "tls_client_ca_file")
@@ -151,6 +152,26 @@ class Settings(BaseSettings):
         description="Whether a server applies missing migrations when it starts; false where `wingmanmatch migrate` "
         "does that beforehand, as a job with the address of the schema's owner.",
     )
+    database_password_file: Path | None = Field(
+        None,
+        description="A file with the password for DATABASE_URL, read for each new connection, so that it may change.",
+    )
+    database_pool_size: int = Field(
+        20,
+        ge=2,
+        le=1000,
+        description="Connections to the database, or requests to Supabase, that a process has under way at a time; "
+        "two more connections listen and probe.",
+    )
+    database_function_share: float = Field(
+        0.5, gt=0, le=1, description="The part of them that calls of one SQL function may hold."
+    )
+    database_background_share: float = Field(
+        0.25, gt=0, le=1, description="The part of them that background work, such as sending emails, may hold."
+    )
+    database_calls_per_user: int = Field(
+        4, ge=1, le=1000, description="Reads about one user, and as many changes, that may be under way at a time."
+    )
     redis_url: SecretStr | None = Field(
         None,
         description="Instead of the embedded Valkey: Redis 6.2 or later, or any Valkey; rediss:// for TLS, "
@@ -283,6 +304,21 @@ class Settings(BaseSettings):
     def _database_address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
+        return value
+
+    @field_validator("database_password_file")
+    @classmethod
+    def _beside_the_address(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and not info.data.get("database_url"):
+            raise ValueError("is of use beside DATABASE_URL only")
+        return value
+
+    @field_validator("database_pool_size")
+    @classmethod
+    def _within_the_engine(cls, value: int, info: ValidationInfo) -> int:
+        embedded = not info.data.get("database_url") and not info.data.get("supabase_url")
+        if embedded and value > EMBEDDED_POOL_SIZE:
+            raise ValueError(f"may be {EMBEDDED_POOL_SIZE} at most with the embedded PostgreSQL; set DATABASE_URL")
         return value
 
     @field_validator("supabase_url")

@@ -20,12 +20,9 @@ from support.resend_server import KEY, ResendServer, resend_server
 from support.server import serving_application
 from support.stubs import Stubs
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
-from wingmanmatch_server.bootstrap import breakers, status
-from wingmanmatch_server.drivers import postgres
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import read_migrations
 from wingmanmatch_server.drivers.migrations import migrate
-from wingmanmatch_server.resilience.breaker import Limits
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -63,13 +60,8 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgr
 
 
 @pytest.fixture
-async def site(
-    own_postgres: OwnPostgres, engines: EmbeddedEngines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Site]:
-    """A server under load, less patient than a real one; in the end each mail must have gone out once."""
-    monkeypatch.setattr(breakers, "DATABASE_LIMITS", Limits(failure_threshold=5, recovery=0.5))
-    monkeypatch.setattr(postgres, "COMMAND_TIMEOUT", 1.0)
-    monkeypatch.setattr(status, "CHECK_INTERVAL", 0.1)
+async def site(own_postgres: OwnPostgres, engines: EmbeddedEngines, tmp_path: Path) -> AsyncIterator[Site]:
+    """A server under load, as it is shipped; in the end each mail must have gone out once."""
     await migrate(own_postgres.dsn, read_migrations(), baseline=True)
     await execute(own_postgres.dsn, "truncate notifications cascade")
     async with resend_server() as resend:
@@ -113,7 +105,7 @@ async def test_connections_are_cut(site: Site) -> None:
 
 
 async def test_connections_run_out(site: Site) -> None:
-    """A lock keeps all connections busy: calls for one wait their time and are refused, and go on when it is free."""
+    """A lock keeps all calls of one function waiting: they are refused in their time, and go on when it is free."""
     sql = await asyncpg.connect(site.postgres.dsn)
     try:
         async with mail_load(site.client.notification, callers=40) as crowd, sql.transaction():

@@ -11,6 +11,7 @@ import pytest
 
 from support.databases import open_database
 from wingmanmatch_server import errors
+from wingmanmatch_server.drivers.database_shares import ShareLimits, Shares
 from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
 from wingmanmatch_server.resilience.breaker import Breaker, Limits
 from wingmanmatch_server.resilience.retry import Retry, RetryLimits
@@ -28,7 +29,8 @@ async def guarded(dsn: str, retried: list[str]) -> AsyncIterator[GuardedDatabase
     breaker = Breaker("database", Limits(5, 60.0), time.monotonic)
     retry = Retry(RetryLimits(3, 0.0), breaker, time.monotonic, lambda: 0.0, on_retry=retried.append)
     async with open_database(dsn, "postgres") as database:
-        yield GuardedDatabase(database, breaker, retry)
+        writes = Breaker("database_writes", Limits(1, 60.0), time.monotonic)
+        yield GuardedDatabase(database, breaker, writes, retry, Shares(ShareLimits()))
 
 
 async def broken_off(dsn: str, call: Callable[[], Awaitable[object]]) -> object:

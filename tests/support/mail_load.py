@@ -23,8 +23,13 @@ update notifications set lease_expire_time = now() - interval '1 second' where l
 update notifications set next_attempt_time = now() where state = 'PENDING' and next_attempt_time > now();
 notify notifications;
 """
-# What a caller may hear while something is away.
-TEMPORARY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+# What a caller may hear while something is away, or busy.
+TEMPORARY = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
 
 
 class MailLoad:

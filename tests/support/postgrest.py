@@ -20,13 +20,15 @@ SERVICE_KEY = "sb_secret_only-for-tests"
 ANONYMOUS_KEY = "sb_publishable_only-for-tests"
 JWT_SECRET = "a-secret-for-tests-that-is-long-enough-for-hs256"
 POOL_SIZE = 10
+ACQUIRE_TIMEOUT = 5  # seconds; by default PostgREST waits ten
 
-# Documentation, "Errors": the first pattern that matches decides; all others are 400.
+# Documentation, "Errors", and for 21000 and 57P01 the source, Error.hs: the first pattern that matches decides; all
+# others are 400.
 STATUS_OF_SQLSTATE = (
-    ("08", 503), ("09", 500), ("0L", 403), ("0P", 403), ("23503", 409), ("23505", 409), ("25006", 405), ("25", 500),
-    ("28", 403), ("2D", 500), ("38", 500), ("39", 500), ("3B", 500), ("40", 500), ("53400", 500), ("53", 503),
-    ("54", 500), ("55", 500), ("57", 500), ("58", 500), ("F0", 500), ("HV", 500), ("P0001", 400), ("P0", 500),
-    ("XX", 500), ("42883", 404), ("42P01", 404), ("42P17", 500),
+    ("08", 503), ("09", 500), ("0L", 403), ("0P", 403), ("21000", 500), ("23503", 409), ("23505", 409),
+    ("25006", 405), ("25", 500), ("28", 403), ("2D", 500), ("38", 500), ("39", 500), ("3B", 500), ("40", 500),
+    ("53400", 500), ("53", 503), ("54", 500), ("55", 500), ("57P01", 503), ("57", 500), ("58", 500), ("F0", 500),
+    ("HV", 500), ("P0001", 400), ("P0", 500), ("XX", 500), ("42883", 404), ("42P01", 404), ("42P17", 500),
 )  # fmt: skip
 
 # What the schema cache knows of the functions: those of one exposed schema, with named parameters.
@@ -36,6 +38,8 @@ select p.proname as name, p.provolatile = 'v' as writes, p.prorettype = 'void'::
     array(select format_type(t.type, null) from unnest(p.proargtypes) with ordinality t (type, n) order by n) as types
 from pg_proc p where p.pronamespace = 'public'::regnamespace and p.prokind = 'f'
 """
+
+ROLE_SETTINGS = "select rolname, rolconfig from pg_roles where rolconfig is not null"
 
 Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -83,6 +87,7 @@ class PostgrestServer:
     arrived: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
     abandoned: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
     functions: list[Function] = field(default_factory=list)
+    role_settings: dict[str, dict[str, str]] = field(default_factory=dict)
     schema_loaded: asyncio.Event = field(default_factory=asyncio.Event)
     running: set["asyncio.Task[Any]"] = field(default_factory=set)
 
@@ -90,6 +95,10 @@ class PostgrestServer:
         """Read the functions that can be called from now on."""
         # Documentation, "Schema Cache": requests wait until it is loaded.
         self.functions = [_function(row) for row in await self.pool.fetch(SCHEMA)]
+        self.role_settings = {
+            row["rolname"]: dict(setting.split("=", 1) for setting in row["rolconfig"])
+            for row in await self.pool.fetch(ROLE_SETTINGS)
+        }
         self.schema_loaded.set()
 
     async def rpc(self, request: web.Request) -> web.StreamResponse:
@@ -125,10 +134,15 @@ class PostgrestServer:
         # Observed by its maintainers: a client that goes away does not end the statement.
         work = asyncio.create_task(self._transaction(request.method, claims, function, arguments))
         self.running.add(work)
-        work.add_done_callback(self.running.discard)
+        work.add_done_callback(self._end)
         result = await asyncio.shield(work)
         # Documentation, "Functions as RPC": a function without a result answers 204 without a body.
         return web.Response(status=204) if function.void else web.json_response(text=result)
+
+    def _end(self, work: "asyncio.Task[Any]") -> None:
+        self.running.discard(work)
+        if not work.cancelled():
+            work.exception()  # nobody asks for that of an abandoned request
 
     def _find(self, name: str, arguments: Mapping[str, Any]) -> Function:
         found = [each for each in self.functions if each.name == name and each.accepts(set(arguments))]
@@ -146,22 +160,45 @@ class PostgrestServer:
         # Documentation, "Transactions": read-only for GET, and for POST too unless the function is volatile.
         readonly = method == "GET" or not function.writes
         try:
-            async with self.pool.acquire(timeout=5) as connection, connection.transaction(readonly=readonly):
-                await connection.execute(
-                    "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true),"
-                    " set_config('search_path', 'public', true)",
-                    claims["role"],
-                    json.dumps(dict(claims)),
-                )
-                body = [json.dumps(arguments)] if arguments else []
-                result: str = await connection.fetchval(function.statement(list(arguments)), *body)
-                return result
+            async with self.pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                return await self._run(connection, claims, function, arguments, readonly=readonly)
         except TimeoutError:
             raise RequestFailed(504, "PGRST003", "Timed out acquiring connection", None, None) from None
         except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             raise RequestFailed(503, "PGRST001", "Database connection error", type(error).__name__, None) from None
         except asyncpg.PostgresError as error:
             raise _postgres_error(error, claims["role"]) from None
+
+    async def _run(
+        self,
+        connection: asyncpg.Connection,
+        claims: Mapping[str, Any],
+        function: Function,
+        arguments: Mapping[str, Any],
+        *,
+        readonly: bool,
+    ) -> str:
+        # Source of hasql-transaction: the mode is always named, so that a default of the server's does not count, and
+        # a standby refuses a transaction that is to write.
+        await connection.execute(f"begin isolation level read committed {'read only' if readonly else 'read write'}")
+        try:
+            await connection.execute(
+                "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true),"
+                " set_config('search_path', 'public', true)",
+                claims["role"],
+                json.dumps(dict(claims)),
+            )
+            # Documentation, "Impersonated Role Settings".
+            for name, value in self.role_settings.get(claims["role"], {}).items():
+                await connection.execute("select set_config($1, $2, true)", name, value)
+            body = [json.dumps(arguments)] if arguments else []
+            result: str = await connection.fetchval(function.statement(list(arguments)), *body)
+            await connection.execute("commit")
+        except BaseException:
+            with suppress(Exception):
+                await connection.execute("rollback")
+            raise
+        return result
 
 
 @asynccontextmanager

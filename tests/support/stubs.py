@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from wingmanmatch.challenge.v1 import challenge_service_pb2_grpc
 from wingmanmatch.coaching.v1 import coaching_service_pb2_grpc
@@ -20,6 +21,7 @@ class Stubs:
 
     def __init__(self, channel: grpc.aio.Channel, target: str = "") -> None:
         self.target = target
+        self.health = health_pb2_grpc.HealthStub(channel)
         self.challenge = challenge_service_pb2_grpc.ChallengeServiceStub(channel)
         self.coaching = coaching_service_pb2_grpc.CoachingServiceStub(channel)
         self.matching = matching_service_pb2_grpc.MatchingServiceStub(channel)

@@ -15,6 +15,7 @@ from wingmanmatch_server.telemetry.metrics import CircuitMetrics
 log = structlog.get_logger(__name__)
 
 DATABASE_LIMITS = Limits(failure_threshold=5, recovery=60.0)
+DATABASE_WRITES_LIMITS = Limits(failure_threshold=1, recovery=60.0)  # a server says for certain that it is read-only
 REDIS_LIMITS = Limits(failure_threshold=3, recovery=30.0)
 EMAIL_LIMITS = Limits(failure_threshold=3, recovery=120.0, probe_lease=20.0)
 EXTERNAL_API_LIMITS = Limits(failure_threshold=5, recovery=60.0)
@@ -43,6 +44,7 @@ def make_breakers(
 
     limits = {
         "database": DATABASE_LIMITS,
+        "database_writes": DATABASE_WRITES_LIMITS,
         **dict.fromkeys(REDIS_BREAKERS, replace(REDIS_LIMITS, confirmed=redis_clustered)),
         "email": EMAIL_LIMITS,
         "external_api": EXTERNAL_API_LIMITS,

@@ -2,7 +2,7 @@
 
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,13 +10,11 @@ from prometheus_client import CollectorRegistry
 
 from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.breakers import make_breakers, make_probers, make_retries
+from wingmanmatch_server.bootstrap.database import database_probes, guard, open_database
 from wingmanmatch_server.bootstrap.rate_limits import open_rate_limits
 from wingmanmatch_server.drivers.database import Database
-from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
-from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 from wingmanmatch_server.drivers.redis_url import Kind, parse_redis_url
-from wingmanmatch_server.drivers.supabase import open_supabase
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.ratelimit.recovery import decides_in_time
@@ -79,7 +77,7 @@ async def open_core(
             settings=settings,
             registry=registry,
             unguarded=unguarded,
-            database=GuardedDatabase(unguarded, breakers["database"], retries["database"]),
+            database=guard(unguarded, settings, breakers, retries["database"], registry),
             redis=redis,
             breakers=breakers,
             retries=retries,
@@ -94,22 +92,9 @@ def make_probes(database: Database, redis: RedisServer) -> dict[str, Probe]:
 
     Resend and Claude have none: every request to them costs.
     """
-
-    async def database_answers() -> None:
-        await database.ping()
-
     return {
-        "database": database_answers,
+        **database_probes(database),
         "redis": partial(redis.probe, "session:probe"),
         "rate_limiter": partial(decides_in_time, redis),
         "catalogue_cache": partial(redis.probe, "challenges:probe"),
     }
-
-
-def open_database(settings: Settings, database_url: str | None) -> AbstractAsyncContextManager[Database]:
-    """Open `database_url`, or without one Supabase's REST interface. Raises errors.Unavailable."""
-    if database_url is not None:
-        return open_postgres(database_url)
-    url, service_key, anonymous_key = settings.supabase_url, settings.supabase_service_key, settings.supabase_anon_key
-    assert url and service_key and anonymous_key  # noqa: PT018 - settings ask for all three or none
-    return open_supabase(url, service_key.get_secret_value(), anonymous_key.get_secret_value())

@@ -1,7 +1,8 @@
 """Joins what watches over dependencies, what their state means for health, and what reports on them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,6 +75,7 @@ def make_dependencies(core: Core, more: Sequence[Dependency]) -> Dependencies:
     return Dependencies(
         [
             Dependency("database", f"as the service role, {way}", database.ping),
+            Dependency("database_writes", "changes are accepted", partial(timed, database.probe)),
             Dependency("database_anonymous", f"as the anonymous role, {way}", database.ping_as_anonymous),
             Dependency("redis", "takes writes; user sessions, conversations and rate limits", core.redis.ping),
             make_rate_limiter_check(core.settings, core.breakers["rate_limiter"]),
@@ -81,6 +83,13 @@ def make_dependencies(core: Core, more: Sequence[Dependency]) -> Dependencies:
         ],
         _now,
     )
+
+
+async def timed(ask: Callable[[], Awaitable[None]]) -> float:
+    """Return the seconds that an answer takes. Raises what `ask` raises."""
+    started = time.perf_counter()
+    await ask()
+    return time.perf_counter() - started
 
 
 def make_rate_limiter_check(settings: Settings, breaker: Breaker) -> Dependency:

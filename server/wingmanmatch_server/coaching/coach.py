@@ -152,7 +152,7 @@ class Coach:
         try:
             async with asyncio.timeout(CONTEXT_SECONDS):
                 return await self._knowledge.context(user_id)
-        except (errors.Unavailable, TimeoutError):
+        except (*errors.TRANSIENT, TimeoutError):
             log.warning("coaching_without_context")
             return None
 

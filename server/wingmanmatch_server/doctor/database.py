@@ -9,7 +9,7 @@ from wingmanmatch_server.doctor.given import Given
 from wingmanmatch_server.doctor.report import Finding, Verdict
 from wingmanmatch_server.drivers.migration_files import Migration, read_migrations
 from wingmanmatch_server.drivers.migration_history import Status, compare, open_connection
-from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
+from wingmanmatch_server.drivers.postgres_address import behind_transaction_pooler, parse_address, with_password
 
 OLDEST, NEWEST = 15, 18
 NEEDED_EXTENSION = re.compile(r"^\s*create extension (?:if not exists )?\"?(\w+)", re.IGNORECASE | re.MULTILINE)
@@ -17,6 +17,7 @@ MAY_SERVE = """
 select exists (select from pg_roles where rolname = 'service_role')
    and pg_has_role(current_user, (select oid from pg_roles where rolname = 'service_role'), 'member')
 """
+PROMOTE = "Add target_session_attrs=read-write; if no host is the primary, promote one."
 # What each refusal of a connection means, by SQLSTATE.
 REFUSALS = {
     "28P01": "the password is wrong",
@@ -30,10 +31,14 @@ async def check(given: Given) -> list[Finding]:
     """Look at version, role, migrations and extensions."""
     if given.database_url is None:
         return [Finding("PostgreSQL", Verdict.UNSET, _without_address(given))]
-    dsn = given.database_url.get_secret_value()
+    try:
+        dsn = with_password(given.database_url.get_secret_value(), given.database_password_file)
+    except OSError as error:
+        said = f"DATABASE_PASSWORD_FILE cannot be read: {error.strerror}"
+        return [Finding("PostgreSQL", Verdict.FAILED, said, "Let the file hold the password, for the server to read.")]
     try:
         async with open_connection(dsn) as connection, connection.transaction(readonly=True):
-            return await _look_around(connection, pooled=behind_transaction_pooler(dsn))
+            return await _look_around(connection, dsn)
     except asyncpg.PostgresError as error:
         said = REFUSALS.get(error.sqlstate or "", f"refuses what every check needs ({type(error).__name__})")
         return [Finding("PostgreSQL", Verdict.FAILED, said, "Put DATABASE_URL right; Supabase shows it under Connect.")]
@@ -48,10 +53,11 @@ def _without_address(given: Given) -> str:
     return "no DATABASE_URL: the server starts its own"
 
 
-async def _look_around(connection: asyncpg.Connection, *, pooled: bool) -> list[Finding]:
+async def _look_around(connection: asyncpg.Connection, dsn: str) -> list[Finding]:
     migrations = read_migrations()
     return [
-        await _check_server(connection, pooled=pooled),
+        await _check_server(connection, pooled=behind_transaction_pooler(dsn)),
+        await _check_changes(connection, several=len(parse_address(dsn).hosts) > 1),
         await _check_role(connection),
         judge_migrations(await compare(connection, migrations)),
         await _check_extensions(connection, migrations),
@@ -70,6 +76,16 @@ async def _check_server(connection: asyncpg.Connection, *, pooled: bool) -> Find
         advice = "Prefer the session pooler, port 5432: through this one mails wait for the next poll."
         return Finding("PostgreSQL", Verdict.NOTE, f"{said}, through a transaction pooler", advice)
     return Finding("PostgreSQL", Verdict.GOOD, said)
+
+
+async def _check_changes(connection: asyncpg.Connection, *, several: bool) -> Finding:
+    if await connection.fetchval("select pg_is_in_recovery()"):
+        advice = "Name the primary, or all hosts with target_session_attrs=read-write." if not several else PROMOTE
+        return Finding("  changes", Verdict.FAILED, "it is a standby, which only reads", advice)
+    if await connection.fetchval("show default_transaction_read_only") == "on":
+        advice = "See whether its disk is full; then: alter system reset default_transaction_read_only."
+        return Finding("  changes", Verdict.FAILED, "it is read-only", advice)
+    return Finding("  changes", Verdict.GOOD, "accepted")
 
 
 async def _check_role(connection: asyncpg.Connection) -> Finding:

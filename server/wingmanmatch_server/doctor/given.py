@@ -14,6 +14,7 @@ class Given(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
     database_url: SecretStr | None = None
+    database_password_file: Path | None = None
     supabase_url: str | None = None
     supabase_service_key: SecretStr | None = None
     supabase_anon_key: SecretStr | None = None

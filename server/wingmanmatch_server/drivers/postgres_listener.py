@@ -11,7 +11,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 HEARTBEAT = 30.0
-RECONNECT_DELAY = 1.0
+RECONNECT_DELAY = 0.5
 Callback = Callable[[str | None], None]
 
 
@@ -46,6 +46,8 @@ class Listener:
         self._followers: list[Follower] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._connection: Any = None
+        self._failing = False
 
     def follow(self, channel: str, callback: Callback) -> Callable[[], Awaitable[None]]:
         """Call `callback` from now on as `Database.follow` says, and return what ends it."""
@@ -61,6 +63,12 @@ class Listener:
 
         return stop
 
+    def reconnect(self) -> None:
+        """Replace the connection: a new one may lead to another server."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._wake.set()
+
     async def _end(self) -> None:
         task, self._task = self._task, None
         if task is not None:
@@ -72,11 +80,13 @@ class Listener:
             try:
                 await self._listen_until_lost()
             except (asyncpg.PostgresError, *self._away) as error:
-                log.warning("listen_failed", error=type(error).__name__)
+                if not self._failing:  # logged once an outage
+                    log.warning("listen_failed", error=type(error).__name__)
+                self._failing = True
             await asyncio.sleep(self._reconnect_delay)
 
     async def _listen_until_lost(self) -> None:
-        connection = await self._connect()
+        connection = self._connection = await self._connect()
         try:
             connection.add_termination_listener(lambda _: self._wake.set())
             heard: list[Follower] = []
@@ -85,9 +95,11 @@ class Listener:
                 for follower in [each for each in self._followers if each not in heard]:
                     await self._hear(connection, follower)
                     heard.append(follower)
+                self._failing = False
                 if not await self._woken():
                     await connection.execute("select")
         finally:
+            self._connection = None
             connection.terminate()
 
     async def _hear(self, connection: Any, follower: Follower) -> None:

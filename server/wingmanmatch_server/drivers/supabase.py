@@ -4,6 +4,7 @@ A call is one request and one transaction, a read-only one if the function is de
 runs it to its end, or to the role's statement timeout, even if the caller goes away.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +19,15 @@ from httpx_aiohttp import AiohttpTransport
 from supabase import AsyncClient, AsyncClientOptions, PostgrestAPIError, acreate_client
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.drivers.database import HEALTH, RETRY_AFTER, CallFailed, call_error, unavailable
+from wingmanmatch_server.drivers.database import HEALTH
+from wingmanmatch_server.drivers.database_errors import (
+    RETRY_AFTER,
+    CallFailed,
+    call_error,
+    meaning_of,
+    too_slow,
+    unavailable,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +38,9 @@ CONNECT_TIMEOUT = 2.0
 POOL_TIMEOUT = CONNECT_TIMEOUT + 1.0
 # Shorter than gateways keep an idle connection, so that a request rarely meets one that is just being closed.
 KEEPALIVE = 30.0
+PING_TIMEOUT = 2.0
+# A function that writes, and changes nothing for this owner.
+WRITE, NOBODY = "release_notifications", "probe"
 SQLSTATE_LENGTH = 5
 UNKNOWN_FUNCTION = "PGRST202"
 REFUSED = (401, 403)
@@ -40,6 +52,10 @@ NO_CONTENT = 204
 _response: ContextVar[httpx.Response] = ContextVar("supabase_response")
 
 
+class _NoAnswer(Exception):
+    """The request was sent, and no answer came in time."""
+
+
 class SupabaseDatabase:
     """`drivers.database.Database` over two clients, one for each key."""
 
@@ -47,14 +63,15 @@ class SupabaseDatabase:
         """Both clients' responses go through `keep_response`."""
         self._service = service
         self._anonymous = anonymous
+        self._asking: asyncio.Task[float] | None = None
 
     async def call(self, function: str, /, **parameters: Any) -> Any:
         """See `Database.call`."""
-        return await _call(self._service, function, parameters)
+        return await self._call(self._service, function, parameters)
 
     async def call_as_anonymous(self, function: str, /, **parameters: Any) -> Any:
         """See `Database.call_as_anonymous`."""
-        return await _call(self._anonymous, function, parameters)
+        return await self._call(self._anonymous, function, parameters)
 
     async def ping(self) -> float:
         """See `Database.ping`."""
@@ -63,6 +80,33 @@ class SupabaseDatabase:
     async def ping_as_anonymous(self) -> float:
         """See `Database.ping_as_anonymous`."""
         return await _ping(self._anonymous)
+
+    async def probe(self) -> None:
+        """See `Database.probe`: gives back what an owner holds that does not exist, a change of nothing."""
+        try:
+            async with asyncio.timeout(PING_TIMEOUT):
+                await _call(self._service, WRITE, {"p_owner": NOBODY})
+        except (TimeoutError, _NoAnswer):
+            raise unavailable() from None
+
+    async def replace_connections(self) -> None:
+        """See `Database.replace_connections`; the connections to PostgreSQL are PostgREST's."""
+
+    async def _call(self, client: AsyncClient, function: str, parameters: dict[str, Any]) -> Any:
+        try:
+            return await _call(client, function, parameters)
+        except _NoAnswer:
+            pass
+        # A slow statement and an interface that is gone look alike from here: the one answers a ping meanwhile.
+        await self._still_there()
+        raise too_slow()
+
+    async def _still_there(self) -> None:
+        """Ask once for all calls that wait to know. Raises errors.Unavailable if nothing answers."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self.ping())
+            self._asking.add_done_callback(lambda asking: asking.cancelled() or asking.exception())
+        await asyncio.shield(self._asking)
 
     async def listen(self, _channel: str, _callback: Callable[[], None]) -> Callable[[], Awaitable[None]] | None:
         """See `Database.listen`; REST cannot."""
@@ -122,7 +166,11 @@ async def _client(url: str, key: str, http: httpx.AsyncClient) -> AsyncClient:
 
 async def _ping(client: AsyncClient) -> float:
     started = time.perf_counter()
-    await _call(client, HEALTH, {})
+    try:
+        async with asyncio.timeout(PING_TIMEOUT):
+            await _call(client, HEALTH, {})
+    except (TimeoutError, _NoAnswer):
+        raise unavailable() from None
     return time.perf_counter() - started
 
 
@@ -131,7 +179,9 @@ async def _call(client: AsyncClient, function: str, parameters: dict[str, Any]) 
     try:
         await client.rpc(function, parameters).execute()
     except PostgrestAPIError as error:
-        failure = _failure(function, _response.get(), error)
+        failure: Exception = _failure(function, _response.get(), error)
+    except httpx.ReadTimeout:
+        failure = _NoAnswer()
     except (httpx.HTTPError, aiohttp.ClientError, OSError, TimeoutError):
         failure = unavailable()
     else:
@@ -155,7 +205,7 @@ def _result(function: str, response: httpx.Response) -> Any:
 def _failure(function: str, response: httpx.Response, error: PostgrestAPIError) -> errors.DomainError | CallFailed:
     """Return what an answer of status 400 or more means. Whatever is not about the call itself is an outage."""
     code, status = error.code or "", response.status_code
-    if len(code) == SQLSTATE_LENGTH:
+    if len(code) == SQLSTATE_LENGTH or meaning_of(code):
         detail = error.details if isinstance(error.details, str) else None
         return call_error(function, code, error.message or "", detail, error.hint)
     if status == TOO_MANY:

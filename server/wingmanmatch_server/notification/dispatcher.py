@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
-from wingmanmatch_server.errors import DomainError, Unavailable
+from wingmanmatch_server.errors import TRANSIENT, DomainError
 from wingmanmatch_server.notification.mailer import Attachment, Delivery, Mailer, Outcome, OutgoingMail
 from wingmanmatch_server.notification.render import Recipient, Renderer, one_line
 from wingmanmatch_server.notification.rows import Claim, ClaimedNotification, Clearance
@@ -16,6 +16,7 @@ from wingmanmatch_server.notification.store import NotificationStore
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 Listen = Callable[[str, Callable[[], None]], Awaitable[Callable[[], Awaitable[None]] | None]]
 
 CHANNEL = "notifications"
@@ -124,7 +125,7 @@ class Dispatcher:
     async def _handle(self, claimed: ClaimedNotification) -> None:
         try:
             await self._attempt(claimed)
-        except Unavailable as error:
+        except TRANSIENT as error:
             self._pause(error)
         except Exception as error:  # noqa: BLE001 - the lease lapses, and the mail is taken up again
             log.error(  # noqa: TRY400 - the text of an unforeseen error may quote a row, address and all
@@ -143,12 +144,28 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt would meet it again
             await self._record(claimed, Delivery(Outcome.BAD_MESSAGE, error=type(error).__name__), attempt=0)
             return
-        clearance = await self._store.begin_delivery(claimed, content, self._pace.lease)
+        clearance = await self._while_leased(self._store.begin_delivery, claimed, content, self._pace.lease)
         if clearance is None:
             log.info("notification_withheld", notification_id=claimed.id, kind=claimed.kind)
             return
         delivery = await self._deliver(_outgoing(claimed, clearance))
         await self._record(claimed, delivery, clearance.attempt_count)
+
+    async def _while_leased(self, step: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+        """Return what a step returns, tried again while the database cannot take it and the lease may still hold.
+
+        Left alone, the mail would have to wait for its lease to lapse. Raises what the last attempt raised after that.
+        """
+        clock = asyncio.get_running_loop().time
+        lapses = clock() + self._pace.lease
+        while True:
+            try:
+                return await step(*args, **kwargs)
+            except TRANSIENT as error:
+                if self._stopping or clock() + self._pace.poll_interval >= lapses:
+                    raise
+                self._pause(error)
+            await asyncio.sleep(self._pace.poll_interval)
 
     def _render(self, claimed: ClaimedNotification) -> dict[str, Any]:
         recipient = Recipient(claimed.user_id, claimed.recipient_name, claimed.locale)
@@ -163,7 +180,8 @@ class Dispatcher:
             return Delivery(Outcome.AMBIGUOUS, error=type(error).__name__)
 
     async def _record(self, claimed: ClaimedNotification, delivery: Delivery, attempt: int) -> None:
-        state = await self._store.finish(
+        state = await self._while_leased(
+            self._store.finish,
             claimed,
             delivery.outcome,
             provider_message_id=delivery.provider_message_id,
@@ -203,7 +221,9 @@ class Dispatcher:
         if self._failures == 0:
             log.warning("notification_dispatch_paused", reason=_reason(error))
         self._failures += 1
-        return self._backoff(self._failures, self._pace.poll_interval, self._pace.longest_sleep)
+        # While the circuit breaker is open a claim costs nothing, and it closes soon after the database is back.
+        longest = self._pace.poll_interval if isinstance(error, TRANSIENT) else self._pace.longest_sleep
+        return self._backoff(self._failures, self._pace.poll_interval, longest)
 
     def _resume(self) -> None:
         if self._failures:
@@ -224,7 +244,7 @@ class Dispatcher:
     async def _release(self) -> None:
         try:
             await self._store.release(self._owner)
-        except Unavailable as error:
+        except TRANSIENT as error:
             log.warning("notification_release_failed", reason=error.reason)
 
 

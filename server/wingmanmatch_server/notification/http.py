@@ -96,7 +96,7 @@ def _take_event(store: NotificationStore, webhooks: Webhooks) -> Handler:
             await store.record_event(event)
         except errors.InvalidArgument:
             return web.Response(status=400)
-        except errors.Unavailable:
+        except errors.TRANSIENT:
             return web.Response(status=503, headers={"Retry-After": "5"})
         log.info("delivery_event", type=event.type if event.state else "other", notification_id=event.notification_id)
         return web.Response(status=204)
@@ -126,7 +126,7 @@ def _unsubscribe(store: NotificationStore, links: UnsubscribeLinks) -> Handler:
             await store.unsubscribe(user_id, kind)
         except LinkInvalid:
             return _page("This link does not work", "<p>Please use the link of a newer mail.</p>", 404)
-        except errors.Unavailable:
+        except errors.TRANSIENT:
             return _page("Please try again in a minute", "<p>Nothing was changed yet.</p>", 503)
         return _page("Done", f"<p>{escape(f'You will get no more {NAMES[kind]} by mail.')}</p>")
 

@@ -21,6 +21,8 @@ NAMES = {
     options_pb2.DEPENDENCY_EXTERNAL_API: "external_api",
     options_pb2.DEPENDENCY_RATE_LIMITER: "rate_limiter",
 }
+# A database that takes no changes serves reads still, and yet not what its services are for.
+PARTS = {"database": ("database", "database_writes")}
 
 
 class Breaker(Protocol):
@@ -57,6 +59,9 @@ class Availability:
         self.refresh()
 
     def _is_there(self, name: str) -> bool:
+        return all(self._serves(part) for part in PARTS.get(name, (name,)))
+
+    def _serves(self, name: str) -> bool:
         breaker = self._breakers.get(name)
         return self._dependencies.is_healthy(name) and (breaker is None or breaker.open_for() == 0)
 

@@ -12,7 +12,7 @@ from wingmanmatch_server.resilience.breaker import Breaker, State
 from wingmanmatch_server.system.dependencies import Check, Dependencies
 from wingmanmatch_server.wire import duration, timestamp
 
-ESSENTIAL = ("database", "database_anonymous")
+ESSENTIAL = ("database", "database_writes", "database_anonymous")
 STATES = {
     State.CLOSED: system_pb2.CIRCUIT_BREAKER_STATE_CLOSED,
     State.OPEN: system_pb2.CIRCUIT_BREAKER_STATE_OPEN,

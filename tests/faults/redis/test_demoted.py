@@ -76,7 +76,7 @@ async def serving(dsn: str, pair: Pair, folder: Path) -> AsyncIterator[Served]:
 
 
 async def test_connections_leave_the_demoted_server(dsn: str, pair: Pair, tmp_path: Path) -> None:
-    """Writes are unavailable and reported so, with one change of the breaker, and work 3 s after the address has moved."""
+    """Writes are unavailable and reported so, with one change of the breaker, and work 3 s after the address moved."""
     async with serving(dsn, pair, tmp_path) as served, stopwatch() as watch:
         token = await create(served)
         await asyncio.gather(*(create(served) for _ in range(20)))  # many pooled connections

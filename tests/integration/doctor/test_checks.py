@@ -81,6 +81,20 @@ async def test_unmigrated_database_is_told_what_to_run(admin_dsn: str) -> None:
     assert "are missing → Run `wingmanmatch migrate`." in diagnosis.of("  migrations")
 
 
+async def test_database_that_refuses_changes_is_found(fresh_database_dsn: str) -> None:
+    """A read-only database fails, with what to look at."""
+    name = fresh_database_dsn.partition("?")[0].rpartition("/")[2]
+    await execute(fresh_database_dsn, f"alter database {name} set default_transaction_read_only = on")
+    diagnosis = await diagnose(database_url=fresh_database_dsn)
+    assert diagnosis.of("  changes").startswith("FAIL it is read-only → See whether its disk is full")
+
+
+async def test_unreadable_password_file_is_found(fresh_database_dsn: str, tmp_path: Path) -> None:
+    """A password file that is not there fails by the name of its setting."""
+    diagnosis = await diagnose(database_url=fresh_database_dsn, database_password_file=str(tmp_path / "none"))
+    assert diagnosis.of("PostgreSQL").startswith("FAIL DATABASE_PASSWORD_FILE cannot be read")
+
+
 async def test_role_that_may_not_serve_is_found(fresh_database_dsn: str) -> None:
     """A role outside service_role fails, with the grant that it lacks."""
     await execute(fresh_database_dsn, "create role bystander login")

@@ -12,6 +12,8 @@ from support.probes import sleeping
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.database import CallFailed, Database
 
+AWAY = ["08000", "08003", "08006", "25006", "25P03", "53000", "53100", "53200", "53300", "53400"]
+AWAY += ["57P01", "57P02", "57P03", "57P04", "57P05"]
 RAISED: dict[str, tuple[type[errors.DomainError], str]] = {
     "WM400": (errors.InvalidArgument, "SOME_REASON"),
     "WM403": (errors.PermissionDenied, "SOME_REASON"),
@@ -21,10 +23,13 @@ RAISED: dict[str, tuple[type[errors.DomainError], str]] = {
     "WM429": (errors.ResourceExhausted, "SOME_REASON"),
     "40001": (errors.Aborted, "CONFLICT"),
     "40P01": (errors.Aborted, "CONFLICT"),
-    "08006": (errors.Unavailable, "DATABASE_UNAVAILABLE"),
-    "53300": (errors.Unavailable, "DATABASE_UNAVAILABLE"),
-    "57014": (errors.Unavailable, "DATABASE_UNAVAILABLE"),
-    "57P01": (errors.Unavailable, "DATABASE_UNAVAILABLE"),
+    "55P03": (errors.Aborted, "CONFLICT"),
+    "57014": (errors.DeadlineExceeded, "DEADLINE_EXCEEDED"),
+    "25P04": (errors.DeadlineExceeded, "DEADLINE_EXCEEDED"),
+    **dict.fromkeys(
+        AWAY,
+        (errors.Unavailable, "DATABASE_UNAVAILABLE"),
+    ),
 }
 # What a function's parameters may be, so that JSON means the same over both.
 PARAMETER_TYPES = {"uuid", "text", "text[]", "jsonb", "integer", "bigint", "double precision", "boolean"} | {
@@ -58,6 +63,10 @@ async def test_sqlstates_become_the_domains_errors(probed: Database, sqlstate: s
     assert error.reason == reason
     if sqlstate.startswith("WM"):
         assert (error.message, error.metadata) == ("said so", metadata)
+    if isinstance(error, errors.Unavailable):
+        assert error.retry_after == 1
+        refuses = error.evidence is errors.Evidence.REFUSES_WRITES
+        assert refuses == (sqlstate == "25006")
 
 
 async def test_quota_says_when_to_try_again(probed: Database) -> None:

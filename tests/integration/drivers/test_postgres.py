@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from wingmanmatch_server.drivers.migration_files import read_migrations
 from wingmanmatch_server.drivers.migrations import migrate
 from wingmanmatch_server.drivers.postgres import PostgresDatabase, behind_transaction_pooler, open_postgres
 from wingmanmatch_server.drivers.postgres_connections import is_open
+from wingmanmatch_server.resilience.deadline import set_deadline
 
 KILL_OTHERS = """
 select pg_terminate_backend(pid) from pg_stat_activity
@@ -65,11 +67,12 @@ async def test_deadline_ends_a_call_in_the_database(single: PostgresDatabase, pr
 
 
 async def test_connections_run_out(single: PostgresDatabase, probed_dsn: str) -> None:
-    """With the only connection busy another call is Unavailable after its time to wait."""
+    """With the only connection busy another call is told so after its time to wait: that is no outage."""
     busy = asyncio.create_task(single.call("probe_sleep", p_seconds=0.5))
     await sleeping(probed_dsn, at_least=1)
-    with pytest.raises(errors.Unavailable):
+    with pytest.raises(errors.ResourceExhausted) as refused:
         await single.call("probe_role")
+    assert (refused.value.reason, refused.value.retry_after) == ("OVERLOADED", 1)
     await busy
     assert await single.call("probe_role") == "service_role"
 
@@ -123,6 +126,29 @@ async def test_connection_lost_in_a_call_is_unavailable(single: PostgresDatabase
     assert await single.call("probe_role") == "service_role"
 
 
+@pytest.mark.parametrize(("sqlstate", "all_of_them"), [("25006", True), ("57P01", True), ("55P03", False)])
+async def test_connections_are_replaced_together(
+    probed_dsn: str,
+    sql: asyncpg.Connection,
+    sqlstate: str,
+    all_of_them: bool,  # noqa: FBT001
+) -> None:
+    """What shows that a server cannot serve closes all connections to it at once; being busy closes none."""
+    query = "select pid from pg_stat_activity where datname = current_database() and application_name = 'wingmanmatch'"
+
+    async def processes() -> set[int]:
+        return {row["pid"] for row in await sql.fetch(query)}
+
+    async with open_postgres(probed_dsn, max_connections=3) as database:
+        await asyncio.gather(*(database.call("probe_sleep", p_seconds=0.1) for _ in range(3)))
+        before = await processes()
+        assert len(before) == 3
+        with pytest.raises(errors.DomainError):
+            await database.call("probe_raise", p_sqlstate=sqlstate, p_message="m")
+        await asyncio.gather(*(database.call("probe_sleep", p_seconds=0.1) for _ in range(3)))
+        assert (not before & await processes()) == all_of_them
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 async def test_server_restarts(tmp_path: Path, how: signal.Signals) -> None:
     """A call during which PostgreSQL stops, or is killed, is Unavailable, as are others until it is back."""
@@ -142,6 +168,49 @@ async def test_server_restarts(tmp_path: Path, how: signal.Signals) -> None:
             assert await database.ping() > 0
     finally:
         engines.stop()
+
+
+async def test_every_connection_has_limits(probed_dsn: str, sql: asyncpg.Connection) -> None:
+    """The server ends a statement and a wait for a lock before the client would, behind a transaction pooler too."""
+    await sql.execute(
+        "create or replace function probe_limits() returns jsonb language sql as $$"
+        " select jsonb_build_array(current_setting('statement_timeout'), current_setting('lock_timeout')) $$"
+    )
+    for dsn in (probed_dsn, f"{probed_dsn}&pooler=transaction"):
+        async with open_postgres(dsn, max_connections=1) as database:
+            assert await database.call("probe_limits") == ["4s", "1500ms"]
+            assert await database.call_as_anonymous("probe_limits") == ["4s", "1500ms"]
+
+
+async def test_limits_follow_the_deadline(single: PostgresDatabase, sql: asyncpg.Connection) -> None:
+    """A caller who has little time waits a third of it for a lock, and what follows on the connection has its own."""
+    await sql.execute(
+        "create or replace function probe_lock() returns jsonb language sql as $$"
+        " select to_jsonb(extract(epoch from current_setting('lock_timeout')::interval)) $$"
+    )
+
+    async def lock_timeout_of(seconds: float) -> float:
+        set_deadline(time.monotonic() + seconds)
+        return float(await single.call("probe_lock"))
+
+    # Each in a task, and so with a deadline, of its own.
+    assert await asyncio.create_task(lock_timeout_of(0.9)) == pytest.approx(0.3, abs=0.05)
+    assert await asyncio.create_task(lock_timeout_of(60)) == 1.5
+    assert await single.call("probe_lock") == 1.5
+
+
+async def test_slow_statement_is_told_from_a_server_that_is_gone(single: PostgresDatabase) -> None:
+    """A statement that takes too long is ended by the server, and its connection serves the next call."""
+    with pytest.raises(errors.DeadlineExceeded):
+        await single.call("probe_sleep", p_seconds=30)
+    assert await single.call("probe_role") == "service_role"
+
+
+async def test_parameter_without_a_place_in_its_type(single: PostgresDatabase) -> None:
+    """A number that is too large for its type is a defect of ours, no outage, and is not quoted."""
+    with pytest.raises(CallFailed) as caught:
+        await single.call("probe_types", p_id=None, p_at=None, p_count=2**70, p_ratio=0.0, p_on=True, p_names=[])
+    assert str(2**70) not in f"{caught.value}{caught.value.__cause__}"
 
 
 async def test_nothing_answers() -> None:

@@ -139,3 +139,17 @@ async def test_ended_listener_holds_nothing(listener: Listener, sql: asyncpg.Con
         async with asyncio.timeout(10):
             while await backends(sql):
                 await asyncio.sleep(0.01)
+
+
+async def test_reconnect(listener: Listener, sql: asyncpg.Connection) -> None:
+    """A connection is replaced on demand, as after a failover that left it where it was."""
+    heard = Heard()
+    stop = listener.follow("ones", heard)
+    assert await heard.next() is None
+    before = await backends(sql)
+    listener.reconnect()
+    assert await heard.next() is None
+    assert await backends(sql) != before
+    await sql.execute("select pg_notify('ones', '1')")
+    assert await heard.next() == "1"
+    await stop()

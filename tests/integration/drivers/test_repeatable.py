@@ -47,6 +47,9 @@ async def test_request_ids_are_remembered(fresh_database_dsn: str) -> None:
     [
         ("get_profile", {}, True),
         ("list_matches", {"p_after": None}, True),
+        ("read_match_events", {}, True),
+        ("coaching_context", {}, True),
+        ("meetup_plan_facts", {}, True),
         ("request_match", {"p_request_id": "4c8e4d40-7c53-4b68-9f0c-9a3d6c4a3c1f"}, True),
         ("request_match", {"p_request_id": None}, False),
         ("expire_matches", {"p_limit": 1}, False),

@@ -36,9 +36,7 @@ GATEWAY_DOWN = '{"code": "PGRST001", "details": null, "hint": null, "message": "
 AWAY: dict[str, Behaviour] = {
     "the connection drops": dropping,
     "what answers is not HTTP": babbling,
-    "nothing answers in time": stalling,
     "PostgREST has lost the database": answering(503, GATEWAY_DOWN),
-    "PostgREST has no connection free": answering(504, GATEWAY_DOWN.replace("001", "003")),
     "the gateway fails in HTML": answering(502, "<h1>Bad gateway</h1>", "text/html"),
     "the gateway fails in other JSON": answering(500, '{"error": "x"}'),
     "the gateway fails without a word": answering(520, ""),
@@ -78,6 +76,25 @@ async def test_outage_is_unavailable_and_passes(
     assert rest.arrived.qsize() == 1
     rest.misbehave = None
     assert await database.call("probe_role") == "service_role"
+
+
+async def test_nothing_answers(rest: PostgrestServer, database: SupabaseDatabase) -> None:
+    """Calls that get no answer ask, once for all, whether anything answers; if nothing does they are Unavailable."""
+    drain(rest.arrived)
+    rest.misbehave = stalling
+    outcomes = await asyncio.gather(*(database.call("probe_role") for _ in range(5)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [errors.Unavailable] * 5
+    assert [await rest.arrived.get() for _ in range(6)] == ["probe_role"] * 5 + ["health"]
+    rest.misbehave = None
+    assert await database.call("probe_role") == "service_role"
+
+
+async def test_no_connection_free_is_no_outage(rest: PostgrestServer, database: SupabaseDatabase) -> None:
+    """PostgREST without a free connection to the database is busy, not gone."""
+    rest.misbehave = answering(504, GATEWAY_DOWN.replace("001", "003"))
+    with pytest.raises(errors.ResourceExhausted) as caught:
+        await database.call("probe_role")
+    assert (caught.value.reason, caught.value.retry_after) == ("OVERLOADED", 1.0)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -175,8 +192,8 @@ async def test_deadline_of_the_rpc_reaches_the_interface(
 async def test_statement_outlives_the_caller(
     rest: PostgrestServer, database: SupabaseDatabase, probed_dsn: str
 ) -> None:
-    """A request that is given up still runs to its end in the database, as the driver's docstring warns."""
-    with pytest.raises(errors.Unavailable):
+    """A request that is given up still runs to its end in the database: slow, since others are answered meanwhile."""
+    with pytest.raises(errors.DeadlineExceeded):
         await database.call("probe_sleep", p_seconds=0.6)
     assert await rest.abandoned.get() == "probe_sleep"
     await sleeping(probed_dsn, at_least=1)
@@ -244,16 +261,16 @@ async def test_interface_restarts(probed_dsn: str) -> None:
 
 
 async def test_stable_function_cannot_write(probed_dsn: str) -> None:
-    """PostgREST runs a function declared stable in a read-only transaction, so a wrong declaration is a defect."""
+    """PostgREST runs a function declared stable in a read-only transaction: a wrong declaration fails at once."""
     await execute(
         probed_dsn,
         "create function probe_liar() returns jsonb language plpgsql stable as $$ begin"
         " perform public.probe_write('liar'); return '{}'; end $$",
     )
     async with serving_rest(probed_dsn) as rest, open_supabase(rest.url, SERVICE_KEY, ANONYMOUS_KEY) as database:
-        with pytest.raises(CallFailed) as caught:
+        with pytest.raises(errors.Unavailable) as caught:
             await database.call("probe_liar")
-    assert caught.value.code == "25006"
+    assert caught.value.evidence is errors.Evidence.REFUSES_WRITES
 
 
 async def test_rest_cannot_listen(database: SupabaseDatabase) -> None:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from support.outbox import Outbox
 from support.webhooks import SECRET, SignedEvent, body_of, sign
+from wingmanmatch_server.drivers.database_shares import ShareLimits, Shares
 from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
 from wingmanmatch_server.links import LinkInvalid
 from wingmanmatch_server.notification.http import notification_routes
@@ -207,11 +208,20 @@ async def test_events_wait_for_the_database(outbox: Outbox) -> None:
     breaker = Breaker("database", Limits(1, 60.0), lambda: 0.0)
     with suppress(TimeoutError), breaker.guard():
         raise TimeoutError
-    database = GuardedDatabase(outbox.database, breaker, Retry(RetryLimits(3, 1.0), breaker, lambda: 0.0, lambda: 0.0))
+    writes = Breaker("database_writes", Limits(1, 60.0), lambda: 0.0)
+    retry = Retry(RetryLimits(3, 1.0), breaker, lambda: 0.0, lambda: 0.0)
+    database = GuardedDatabase(outbox.database, breaker, writes, retry, Shares(ShareLimits()))
     async with serving(outbox, NotificationStore(database)) as site:
         assert await site.tell(sign(body_of("delivered"))) == 503
         status, page = await site.open("POST", LINKS.url(str(uuid.uuid4()), "SESSION_REMINDER"))
     assert (status, "try again" in page) == (503, True)
+
+
+async def test_events_wait_for_a_lock(outbox: Outbox, site: Site) -> None:
+    """So it is with a database that is busy with itself."""
+    async with outbox.sql.transaction():
+        await outbox.sql.execute("lock table delivery_events in access exclusive mode")
+        assert await site.tell(sign(body_of("delivered"))) == 503
 
 
 async def test_one_click(site: Site) -> None:

@@ -24,6 +24,7 @@ async def test_report_tells_everything(client: Stubs) -> None:
     assert (report.environment, report.version) == ("development", __version__)
     assert [dependency.name for dependency in report.dependencies] == [
         "database",
+        "database_writes",
         "database_anonymous",
         "redis",
         "rate_limiter",
@@ -33,6 +34,7 @@ async def test_report_tells_everything(client: Stubs) -> None:
     assert [(breaker.name, breaker.failure_threshold) for breaker in report.circuit_breakers] == [
         ("catalogue_cache", 3),
         ("database", 5),
+        ("database_writes", 1),
         ("email", 3),
         ("external_api", 5),
         ("rate_limiter", 3),
@@ -57,6 +59,7 @@ async def test_breakers_are_listed_and_reset(client: Stubs) -> None:
     assert [breaker.name for breaker in listed.circuit_breakers] == [
         "catalogue_cache",
         "database",
+        "database_writes",
         "email",
         "external_api",
         "rate_limiter",
