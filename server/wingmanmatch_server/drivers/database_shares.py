@@ -54,7 +54,7 @@ class ShareLimits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """What one call takes: a place in each of its shares. `keys` are of its function and of whom it is about."""
+    """What one call takes: a place in each of its shares. `users` has whom it is about, and whether it only reads."""
 
     function: str
     users: tuple[tuple[str, bool], ...]
