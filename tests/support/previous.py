@@ -18,7 +18,8 @@ PACKAGES = ("generated", "server", "clients/python")  # folders that hold packag
 IMPORTED = ("wingmanmatch.matching.v1.matching_pb2", "wingmanmatch_client", "wingmanmatch_server")
 # -P keeps the working directory, which may be this version's, out of the import path.
 PYTHON = (sys.executable, "-P")
-PROGRAM = (*PYTHON, "-m", "wingmanmatch_server")  # the `wingmanmatch` command of what `environment` makes Python import
+# The `wingmanmatch` command of what `PreviousVersion.environment` makes Python import.
+PROGRAM = (*PYTHON, "-m", "wingmanmatch_server")
 
 
 class HistoryMissing(Exception):

@@ -55,8 +55,9 @@ class Version(Replica):
     """A replica of one version, which notes when it starts and stops."""
 
     def __init__(
-        self, name: str, port: int, folder: Path, settings: Mapping[str, str], program: Sequence[str], said: Transcript
+        self, name: str, place: tuple[int, Path], settings: Mapping[str, str], program: Sequence[str], said: Transcript
     ) -> None:
+        port, folder = place
         super().__init__(port, folder, settings, program)
         self.name = name
         self.transcript = said
@@ -122,9 +123,9 @@ async def both_versions(
     async with _empty_database(admin_dsn) as dsn:
         shared = SETTINGS | settings | {"DATABASE_URL": dsn, "REDIS_URL": redis_url}
         shared["RATE_LIMITS_FILE"] = str(_limits(folder))
-        places = [_folder(folder / name) for name in ("older", "newer")]
-        older = Version("older", ports[0], places[0], shared | previous.environment, PROGRAM, transcript)
-        newer = Version("newer", ports[1], places[1], shared, INSTALLED, transcript)
+        places = [(port, _folder(folder / str(port))) for port in ports]
+        older = Version("older", places[0], shared | previous.environment, PROGRAM, transcript)
+        newer = Version("newer", places[1], shared, INSTALLED, transcript)
         try:
             await older.start()
             await newer.start()
