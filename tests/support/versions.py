@@ -52,7 +52,7 @@ class Transcript:
 
 
 class Version(Replica):
-    """A replica of one version, which notes when it starts and stops."""
+    """A replica of one version, at a port and with a folder, which notes when it starts and stops."""
 
     def __init__(
         self, name: str, place: tuple[int, Path], settings: Mapping[str, str], program: Sequence[str], said: Transcript
