@@ -4,7 +4,8 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import asyncpg
 import pytest
@@ -129,12 +130,13 @@ async def check_tokens(pair: Pair, load: Load, begun: float) -> None:
 
     A degraded answer denies, and its token may have been taken.
     """
-    async with connect(pair.older.address) as client:
-        left = (await client.rate_limit.peek_rate_limit(descriptors=[SHARED])).results[0].remaining
-    now = time.monotonic()
     assert load.taking_since
-    most = CAPACITY + REFILL * (now - begun) - left
-    least = CAPACITY + REFILL * (now - load.taking_since) - left - 1
+    async with connect(pair.older.address) as client:
+        earliest = time.monotonic()
+        (answer,) = await answers_of_redis(lambda _: [client.rate_limit.peek_rate_limit(descriptors=[SHARED])])
+    left = answer.results[0].remaining
+    most = CAPACITY + REFILL * (time.monotonic() - begun) - left
+    least = CAPACITY + REFILL * (earliest - load.taking_since) - left - 1
     pair.transcript.note(
         f"shared bucket: {load.granted} granted, {load.denied} denied ({load.degraded} degraded); "
         f"one bucket has {least:.1f} to {most:.1f}"
@@ -218,19 +220,36 @@ async def test_retries_are_shared(one_and_other: tuple[Client, Client]) -> None:
     fields = {"user_id": str(uuid.uuid4()), "request_id": str(uuid.uuid4())}
     opened = await one.session.create_session(**fields)
     assert await other.session.create_session(**fields) == opened
-    bucket = rate_limit_pb2.RateLimitDescriptor(policy="shared", subject=fields["user_id"], cost=20)
-    check = {"descriptors": [bucket], "request_id": str(uuid.uuid4())}
-    results = [(await client.rate_limit.check_rate_limit(**check)).results[0] for client in (one, other)]
-    assert [result.remaining for result in results] == [CAPACITY - 20] * 2
+
+    def check_twice(subject: str) -> list[Awaitable[Any]]:
+        bucket = rate_limit_pb2.RateLimitDescriptor(policy="shared", subject=subject, cost=20)
+        return [each.rate_limit.check_rate_limit(descriptors=[bucket], request_id=subject) for each in (one, other)]
+
+    answers = await answers_of_redis(check_twice)
+    assert [answer.results[0].remaining for answer in answers] == [CAPACITY - 20] * 2
 
 
 async def test_buckets_are_shared(one_and_other: tuple[Client, Client]) -> None:
     """Tokens that were taken through one version are missing at the other, to the last one."""
-    subject = str(uuid.uuid4())
-    half = rate_limit_pb2.RateLimitDescriptor(policy="shared", subject=subject, cost=CAPACITY // 2)
     one, other = (client.rate_limit for client in one_and_other)
-    answers = [await each.check_rate_limit(descriptors=[half]) for each in (one, other, one)]
-    assert [(answer.allowed, answer.degraded) for answer in answers] == [(True, False), (True, False), (False, False)]
+
+    def take_three_halves(subject: str) -> list[Awaitable[Any]]:
+        half = rate_limit_pb2.RateLimitDescriptor(policy="shared", subject=subject, cost=CAPACITY // 2)
+        return [each.check_rate_limit(descriptors=[half]) for each in (one, other, one)]
+
+    assert [answer.allowed for answer in await answers_of_redis(take_three_halves)] == [True, True, False]
+
+
+async def answers_of_redis(calls: Callable[[str], Sequence[Awaitable[Any]]]) -> list[Any]:
+    """Return the answers of calls made one after the other, about a subject that is new to them.
+
+    Where a busy machine keeps one of them from asking Redis in time, begin again with another subject.
+    """
+    async with asyncio.timeout(SETTLED):
+        while True:
+            answers = [await call for call in calls(str(uuid.uuid4()))]
+            if not any(answer.degraded for answer in answers):
+                return answers
 
 
 async def test_record_of_a_version_after_both(one_and_other: tuple[Client, Client], engines: EmbeddedEngines) -> None:
