@@ -15,7 +15,8 @@ from pathlib import Path
 import asyncpg
 
 from support.redis_cluster import free_ports
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 
 SUPERUSER, DATABASE = "postgres", "wingmanmatch"
 SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "shared_buffers": "32MB", "jit": "off"}

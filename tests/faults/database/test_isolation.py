@@ -18,7 +18,8 @@ from support.timeline import Timeline, codes, p99, steady
 from wingmanmatch.matching.v1 import matching_service_pb2
 from wingmanmatch.system.v1 import system_pb2, system_service_pb2
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 
 LOCKED, SLOW = "locked", "slow"
 LOCK_ROW = "select from user_profiles where id = $1 for update"
