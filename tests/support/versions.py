@@ -21,7 +21,7 @@ from wingmanmatch_server.drivers.migrations import migrate
 
 MIGRATIONS = REPOSITORY / "supabase" / "migrations"
 LATER = "99991231235959_add_nickname.sql"
-LATER_SQL = "-- oldest-server: {predecessor}\n\nalter table public.user_profiles add column nickname text;\n"
+LATER_SQL = "-- oldest-server: {oldest}\n\nalter table public.user_profiles add column nickname text;\n"
 LIMITS = """
 [policies.shared]
 capacity = {capacity}
@@ -66,7 +66,11 @@ class Version(Replica):
     async def start(self) -> None:
         """Start it and return once it answers."""
         self.transcript.note(f"{self.name} is started")
-        await super().start()
+        try:
+            await super().start()
+        except AssertionError as error:
+            last = self._log.read_text("utf-8").splitlines()[-1:]
+            raise AssertionError(f"the {self.name} version did not start: {last}") from error
         self.transcript.note(f"{self.name} answers")
 
     async def stop(self) -> None:
@@ -131,18 +135,17 @@ async def both_versions(
             await newer.start()
             shipped = {10001: envoy, 50051: ports[0], 50052: ports[1]}
             async with running_envoy("load_balancer.yaml", shipped, envoy, folder):
-                later = read_migrations(later_migrations(folder / "later"))
+                later = read_migrations(later_migrations(previous, folder / "later"))
                 yield Pair(older, newer, envoy, dsn, redis_url, later, transcript)
         finally:
             older.kill()
             newer.kill()
 
 
-def later_migrations(folder: Path) -> Path:
-    """Make `folder` hold this version's migrations and a compatible one that no version has; return it."""
+def later_migrations(previous: PreviousVersion, folder: Path) -> Path:
+    """Make `folder` hold this version's migrations and one that no version has, which both work with; return it."""
     shutil.copytree(MIGRATIONS, folder)
-    newest = read_migrations(folder)[-1].version
-    (folder / LATER).write_text(LATER_SQL.format(predecessor=newest), "utf-8")
+    (folder / LATER).write_text(LATER_SQL.format(oldest=read_migrations(previous.migrations)[-1].version), "utf-8")
     return folder
 
 

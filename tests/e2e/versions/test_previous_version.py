@@ -18,6 +18,7 @@ from support.previous import (
     require_history,
 )
 from support.versions import LATER, MIGRATIONS, later_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
 
 UNKNOWN = "0" * 40
 # Together they call every SQL function that the server calls.
@@ -52,7 +53,7 @@ def test_previous_code_is_imported(previous: PreviousVersion) -> None:
 def test_previous_journeys_on_this_schema(previous: PreviousVersion, tmp_path: Path) -> None:
     """The previous version's own journeys pass on this version's schema with one migration more."""
     places = [f"tests/rpc/{each}" for each in JOURNEYS]
-    schema = later_migrations(tmp_path / "migrations")
+    schema = later_migrations(previous, tmp_path / "migrations")
     report = tmp_path / "report.xml"
     result = previous.run_tests(*places, *CHOSEN, f"--junitxml={report}", timeout=PATIENCE, TEST_MIGRATIONS=str(schema))
     assert result.returncode == 0, result.stdout
@@ -65,9 +66,17 @@ def test_previous_journeys_on_this_schema(previous: PreviousVersion, tmp_path: P
 def test_later_schema_has_what_no_version_knows(previous: PreviousVersion, tmp_path: Path) -> None:
     """These tests' schema is this version's, which has all of the previous one's files, and one file more."""
     names = [{file.name for file in folder.glob("*.sql")} for folder in (previous.migrations, MIGRATIONS)]
-    later = {file.name for file in later_migrations(tmp_path / "migrations").glob("*.sql")}
+    later = {file.name for file in later_migrations(previous, tmp_path / "migrations").glob("*.sql")}
     assert names[0] <= names[1]
     assert later - names[1] == {LATER}
+
+
+def test_migrations_allow_the_previous_version(previous: PreviousVersion) -> None:
+    """No migration made since the previous version, not even the second, names a server that is newer than it."""
+    known = read_migrations(previous.migrations)[-1].version
+    made = read_migrations(MIGRATIONS)[len(read_migrations(previous.migrations)) :]
+    excluding = [each.file for each in made if each.oldest_server is None or each.oldest_server > known]
+    assert excluding == [], f"name the newest migration of the previous version: -- oldest-server: {known}"
 
 
 def test_missing_history_is_named(tmp_path: Path) -> None:
