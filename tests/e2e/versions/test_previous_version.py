@@ -55,7 +55,8 @@ def test_previous_journeys_on_this_schema(previous: PreviousVersion, tmp_path: P
     places = [f"tests/rpc/{each}" for each in JOURNEYS]
     schema = later_migrations(previous, tmp_path / "migrations")
     report = tmp_path / "report.xml"
-    result = previous.run_tests(*places, *CHOSEN, f"--junitxml={report}", timeout=PATIENCE, TEST_MIGRATIONS=str(schema))
+    arguments = (*places, *CHOSEN, f"--junitxml={report}")
+    result = previous.run_tests(*arguments, timeout=PATIENCE, TEST_MIGRATIONS=str(schema))
     assert result.returncode == 0, result.stdout
     (suite,) = ET.parse(report).getroot().iter("testsuite")
     ran = int(suite.attrib["tests"]) - int(suite.attrib["skipped"])
