@@ -135,7 +135,7 @@ $$;
 
 comment on function internal.recall_answer is
     'Returns the answer remembered for p_request_id, or null if the caller is to act and then call remember_answer. '
-    'Call it before taking any lock. Raises WM400 REQUEST_ID_REUSED if p_arguments are not those of the first call.';
+    'Call it before lock_people. Raises WM400 REQUEST_ID_REUSED if p_arguments are not those of the first call.';
 
 create function internal.remember_answer(p_scope text, p_user_id uuid, p_request_id uuid, p_answer jsonb)
     returns jsonb

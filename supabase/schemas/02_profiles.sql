@@ -179,10 +179,12 @@ declare
 begin
     person := (p_profile ->> 'user_id')::uuid;
     perform internal.require(person is not null, 'profile.user_id', 'user_id is required');
+    perform internal.lock_user_id(person);
     answer := internal.recall_answer('upsert_profile', person, p_request_id, asked);
     if answer is not null then
         return answer;
     end if;
+    perform internal.lock_people(array[person]);
     perform internal.store_profile(person, asked);
     perform internal.store_location(person, asked -> 'location');
     -- Raises class 22 for a name that no clock knows.
