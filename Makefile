@@ -3,7 +3,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve demo test lint fmt gen baseline release soak bench lock clean
+.PHONY: help install install-dev serve demo test slow lint fmt gen baseline release soak bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +18,11 @@ serve: .venv/.server ## Start the server with its own PostgreSQL and Valkey
 demo: .venv/.server ## Play a whole journey against the running server
 	@$(BIN)/wingmanmatch demo
 
-test: .venv/.dev ## Run all tests
-	$(BIN)/pytest -n auto --dist loadfile
+test: .venv/.dev ## Run the tests, without the slow ones
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow"
+
+slow: .venv/.dev ## Run the tests that take longer than 20 s each
+	$(BIN)/pytest -n auto --dist loadfile -m slow
 
 lint: .venv/.dev ## Check style, types, who imports whom, the protos, and that versions agree
 	$(BIN)/ruff check

@@ -161,13 +161,16 @@ begin
         update public.matches m set state = 'EXPIRED' from due where m.id = due.id returning m.id
     )
     select array_agg(marked.id) into expired from marked;
+    if expired is null then
+        return 0;
+    end if;
     -- An email passed over because it is locked expires with the match.
     update public.notifications n set state = 'CANCELLED'
     where n.id in (
         select w.id from public.notifications w
         where w.match_id = any (expired) and w.state = 'PENDING' and w.kind = 'MATCH_INVITATION'
         for update skip locked);
-    return coalesce(cardinality(expired), 0);
+    return cardinality(expired);
 end
 $$;
 

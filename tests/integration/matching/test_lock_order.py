@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from support.databases import fresh_database
-from support.mutations import (
-    MUTATIONS,
+from support.matrix import (
     Matrix,
     blocks_of_mutations,
     count_deadlocks,
@@ -15,6 +14,7 @@ from support.mutations import (
     open_matrix,
     pairs_of_mutations,
 )
+from support.mutations import MUTATIONS
 
 
 async def deadlocks_of(admin_dsn: str, rounds: Iterable[Sequence[str]], turns: int) -> tuple[int, Matrix]:

@@ -1,4 +1,4 @@
-"""Calls about one person that meet halfway: whichever was first ends, then the other, and neither is refused as CONFLICT."""
+"""Calls about one person that meet halfway: one ends, then the other, and neither is refused as CONFLICT."""
 
 import asyncio
 import uuid
@@ -58,9 +58,7 @@ async def exists(people: People, table: str, person: str) -> bool:
 def send(people: People, person: str) -> Coroutine[Any, Any, Any]:
     """Send a person an email."""
     payload = {"decliner_name": "Ben"}
-    return people.store._database.call(
-        "send_notification", p_kind="MATCH_DECLINE", p_payload=payload, p_user_id=person
-    )
+    return people.store._database.call("send_notification", p_kind="MATCH_DECLINE", p_payload=payload, p_user_id=person)
 
 
 async def test_a_profile_changes_during_its_erasure(people: People) -> None:
@@ -124,7 +122,7 @@ async def test_two_who_blocked_one_another_are_erased(people: People) -> None:
 
 
 async def test_a_request_id_is_used_again_during_an_erasure(people: People) -> None:
-    """Who uses a request_id anew after its 24 hours does not stop an erasure, and the old answer goes with the purge."""
+    """A request_id used anew after its 24 hours does not stop an erasure, and the old answer goes with the purge."""
     ann, ben = await people.join_many(2)
     match = await people.match(ann, ben)
     request_ids = {person: people.new_id() for person in (ann, ben)}
