@@ -6,6 +6,70 @@
 
 COMMENT ON FUNCTION internal.recall_answer(p_scope text, p_user_id uuid, p_request_id uuid, p_arguments jsonb) IS 'Returns the answer remembered for p_request_id, or null if the caller is to act and then call remember_answer. Call it before lock_people. Raises WM400 REQUEST_ID_REUSED if p_arguments are not those of the first call.';
 
+create or replace function internal.remember_answer(p_scope text, p_user_id uuid, p_request_id uuid, p_answer jsonb)
+    returns jsonb
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    if p_request_id is not null then
+        update public.request_keys k set answer = p_answer
+        where k.scope = p_scope and k.user_id = p_user_id and k.request_id = p_request_id;
+    end if;
+    return p_answer;
+end
+$$;
+
+create or replace function internal.store_profile(p_user_id uuid, p_profile jsonb)
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+declare
+    local_time timestamp;
+begin
+    insert into public.user_profiles (
+        id, email, first_name, last_name, bio, photo_url, experience_level, confidence_archetype,
+        city, location_privacy, max_travel_miles, time_zone, locale, active
+    )
+    values (
+        p_user_id,
+        coalesce(p_profile ->> 'email', ''),
+        coalesce(p_profile ->> 'first_name', ''),
+        coalesce(p_profile ->> 'last_name', ''),
+        coalesce(p_profile ->> 'bio', ''),
+        coalesce(p_profile ->> 'photo_url', ''),
+        coalesce(p_profile ->> 'experience_level', ''),
+        coalesce(p_profile ->> 'confidence_archetype', ''),
+        coalesce(p_profile ->> 'city', ''),
+        coalesce(nullif(p_profile ->> 'location_privacy', ''), 'PRECISE'),
+        coalesce(nullif((p_profile ->> 'max_travel_miles')::smallint, 0), 20),
+        coalesce(nullif(p_profile ->> 'time_zone', ''), 'UTC'),
+        coalesce(nullif(p_profile ->> 'locale', ''), 'en'),
+        coalesce((p_profile ->> 'active')::boolean, true)
+    )
+    on conflict (id) do update set
+        email = excluded.email,
+        first_name = excluded.first_name,
+        last_name = excluded.last_name,
+        bio = excluded.bio,
+        photo_url = excluded.photo_url,
+        experience_level = excluded.experience_level,
+        confidence_archetype = excluded.confidence_archetype,
+        city = excluded.city,
+        location_privacy = excluded.location_privacy,
+        max_travel_miles = excluded.max_travel_miles,
+        time_zone = excluded.time_zone,
+        locale = excluded.locale,
+        active = excluded.active,
+        update_time = now()
+    -- Raises class 22 for a name that no clock knows.
+    returning now() at time zone time_zone into local_time;
+end
+$$;
+
+COMMENT ON FUNCTION internal.store_profile(p_user_id uuid, p_profile jsonb) IS 'Creates or replaces the row of user_profiles; fields left out take their defaults. Raises class 22 for an unknown time zone.';
+
 create or replace function public.upsert_profile(p_profile jsonb, p_request_id uuid default null)
     returns jsonb
     language plpgsql
@@ -29,8 +93,6 @@ begin
     perform internal.lock_people(array[person]);
     perform internal.store_profile(person, asked);
     perform internal.store_location(person, asked -> 'location');
-    -- Raises class 22 for a name that no clock knows.
-    perform now() at time zone p.time_zone from public.user_profiles p where p.id = person;
     perform internal.enter_match_pool(person);
     return internal.remember_answer('upsert_profile', person, p_request_id, public.get_profile(person));
 exception
@@ -59,6 +121,18 @@ revoke all on function internal.lock_user_id(p_user_id uuid) from public, anon, 
 GRANT ALL ON FUNCTION internal.lock_user_id(p_user_id uuid) TO service_role;
 
 COMMENT ON FUNCTION internal.lock_user_id(p_user_id uuid) IS 'Locks a user_id, whether or not there is a profile, until the transaction ends. May wait; call it once, before any other lock. Only what makes or erases profiles needs it.';
+
+create or replace function internal.lock_people(p_user_ids uuid[])
+    returns void
+    language plpgsql
+    set search_path = ''
+    -- To plan anew for each array costs more than to run.
+    set plan_cache_mode = force_generic_plan
+as $$
+begin
+    perform from public.match_pool m where m.user_id = any (p_user_ids) order by m.user_id for no key update;
+end
+$$;
 
 COMMENT ON FUNCTION internal.lock_people(p_user_ids uuid[]) IS 'Locks these people''s rows of match_pool until the transaction ends. May wait; call it once, before any lock but those of lock_user_id and recall_answer.';
 

@@ -143,8 +143,10 @@ create function internal.remember_answer(p_scope text, p_user_id uuid, p_request
     set search_path = ''
 as $$
 begin
-    update public.request_keys k set answer = p_answer
-    where k.scope = p_scope and k.user_id = p_user_id and k.request_id = p_request_id;
+    if p_request_id is not null then
+        update public.request_keys k set answer = p_answer
+        where k.scope = p_scope and k.user_id = p_user_id and k.request_id = p_request_id;
+    end if;
     return p_answer;
 end
 $$;

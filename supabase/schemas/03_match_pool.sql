@@ -165,6 +165,8 @@ create function internal.lock_people(p_user_ids uuid[])
     returns void
     language plpgsql
     set search_path = ''
+    -- To plan anew for each array costs more than to run.
+    set plan_cache_mode = force_generic_plan
 as $$
 begin
     perform from public.match_pool m where m.user_id = any (p_user_ids) order by m.user_id for no key update;
