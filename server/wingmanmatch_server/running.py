@@ -13,6 +13,7 @@ import typer
 import uvloop
 
 from wingmanmatch_server import __version__, errors
+from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import Migration, read_migrations
 from wingmanmatch_server.drivers.migrations import MigrationError, migrate
@@ -27,6 +28,7 @@ from wingmanmatch_server.telemetry.log_writer import LogWriter
 from wingmanmatch_server.telemetry.logs import open_logs
 from wingmanmatch_server.waiting import answering_probes
 from wingmanmatch_server.workers.assignment import Assignment, read_assignment, stop_with_supervisor, tell_ready
+from wingmanmatch_server.workers.backoff import Backoff
 from wingmanmatch_server.workers.process import WorkerFailed
 from wingmanmatch_server.workers.supervisor import supervise
 
@@ -90,10 +92,11 @@ async def _serve(settings: Settings, engines: EmbeddedEngines, logs: LogWriter, 
         typer.echo(banner(settings, engines, applied, grpc_addresses, http_address, seconds))
 
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else engines.redis_url
-    if settings.workers == 1:
-        await serve(settings, database_url, redis_url, logs, lambda grpc, http: announce([grpc], http))
-    elif not await supervise(settings, database_url, redis_url, announce):
-        sys.exit(1)
+    async with background(engines.keep_running(Backoff)):
+        if settings.workers == 1:
+            await serve(settings, database_url, redis_url, logs, lambda grpc, http: announce([grpc], http))
+        elif not await supervise(settings, database_url, redis_url, announce):
+            sys.exit(1)
 
 
 async def _work(settings: Settings, assignment: Assignment, logs: LogWriter) -> None:
