@@ -99,7 +99,7 @@ class LogWriter:
         self._lost += count
 
     def _run(self) -> None:
-        while taken := self._take():
+        while (taken := self._take()) is not None:
             for block in blocks(taken):
                 failed = not self._write_out(block)
                 with self._changed:
@@ -108,15 +108,15 @@ class LogWriter:
                     if failed:
                         self._lose(block)
 
-    def _take(self) -> bytes:
-        """Wait for lines and return all there are; none once the writer is closed and has written everything."""
+    def _take(self) -> bytes | None:
+        """Wait for lines and return all there are; None once the writer is closed and has written everything."""
         with self._changed:
             # To a file that takes nothing there is no use in telling, until there is a line to try it with.
             if not self._waiting and not self._failing:
                 self._put_loss()
             while not self._waiting and not self._closed:
                 self._changed.wait()
-            taken = b"".join(self._waiting)
+            taken = b"".join(self._waiting) if self._waiting else None
             self._waiting.clear()
             return taken
 
@@ -129,7 +129,7 @@ class LogWriter:
                     time.sleep(RETRY_SECONDS)
                 else:
                     rest = rest[written:]
-        except OSError:
+        except (OSError, ValueError):  # the latter: it was closed
             return False
         return True
 

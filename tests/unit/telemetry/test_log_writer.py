@@ -131,6 +131,20 @@ def test_output_that_fails() -> None:
     assert writer.dropped == 1
 
 
+def test_nothing_to_write_ends_nothing() -> None:
+    """An empty write is no sign to stop: the lines after it are written."""
+    gate = Gate()
+    gate.opened.set()
+    writer = LogWriter(gate, loss)
+    writer.write(b"")
+    writer.write(b"one\n")
+    assert gate.has_said(b"one\n")
+    writer.write(b"")
+    writer.write(b"two\n")
+    assert gate.has_said(b"one\ntwo\n")
+    writer.close(10)
+
+
 def test_end_is_bounded() -> None:
     """Closing waits no longer than it is told, and what comes later is dropped."""
     with stuck(capacity=100) as (writer, gate):
