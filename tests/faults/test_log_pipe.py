@@ -5,19 +5,21 @@ import json
 import os
 import select
 import signal
+import socket
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
 import pytest
+import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.served import Served, start
+from support.served import Served, served, start
 from wingmanmatch.matching.v1 import matching_service_pb2, matching_service_pb2_grpc
 from wingmanmatch_server.telemetry.log_writer import CAPACITY
 
@@ -26,6 +28,7 @@ AT_ONCE = 100
 # Whose lines are more than the queue and a pipe hold.
 CALLS = ((CAPACITY + 65536) // LINE // AT_ONCE + 5) * AT_ONCE
 STOP = 15.0  # seconds: nothing drains and no call is under way
+HANDSHAKES = 600  # gRPC would write 200 bytes about each: more than a pipe holds
 SOME = 1000  # whose lines are more than a pipe holds
 
 
@@ -131,3 +134,31 @@ async def test_reader_that_vanished(server: Served) -> None:
             await asyncio.sleep(0.05)
     server.process.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(server.process.wait, STOP) == 0
+
+
+def _shake_hands_badly(port: int, times: int) -> None:
+    """Open connections that speak no TLS, one after the other, and wait for each to be closed."""
+    for _ in range(times):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            with suppress(ConnectionError):
+                while connection.recv(4096):
+                    pass
+
+
+async def test_strangers_cannot_fill_the_pipe(tmp_path: Path) -> None:
+    """Failed TLS handshakes write nothing to standard error, past which gRPC would not get if nobody reads it."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    files = {"TLS_CERT_FILE": str(tmp_path / "cert.pem"), "TLS_KEY_FILE": str(tmp_path / "key.pem")}
+    with served(tmp_path / "data", DRAIN_DELAY="0", **files) as server:
+        port = int(server.grpc.rpartition(":")[2])
+        await asyncio.to_thread(_shake_hands_badly, port, HANDSHAKES)
+        trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+        async with grpc.aio.secure_channel(f"localhost:{port}", trusted) as channel:
+            request = health_pb2.HealthCheckRequest(service="liveness")
+            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert await asyncio.to_thread(_read, server, 1.0) == [b""]
