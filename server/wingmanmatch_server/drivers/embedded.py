@@ -76,9 +76,9 @@ class EmbeddedEngines:
     run as `nobody`, with the added right to pass closed folders where the system can lend it (Linux).
 
     An engine that ends while the server runs is started again (`keep_running`). If this process is killed, on Linux
-    the engines shut down by themselves. Elsewhere they stay until the next start on the folder, which ends them first.
-    As the end of the *thread* that starts an engine counts as the end of the process on Linux, `start`, `wait` and
-    `keep_running` raise RuntimeError outside the main thread.
+    the engines shut down by themselves. Elsewhere they stay until the next start on the folder, which ends them
+    first. As the end of the *thread* that starts an engine counts as the end of the process on Linux, `start`, `wait`
+    and `keep_running` raise RuntimeError outside the main thread.
     """
 
     def __init__(self, data_directory: Path, *, postgres: bool = True, valkey: bool = True, users: int = 1) -> None:

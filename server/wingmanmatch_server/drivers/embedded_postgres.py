@@ -57,7 +57,7 @@ class Postgres(Engine):
     def steps(self) -> Iterable[Callable[[], subprocess.Popen[bytes]]]:
         """Create the folder first if there is none, and forget what a killed predecessor left.
 
-        Raises EngineError if another major version of PostgreSQL made the folder, or if it vanished while it was used.
+        Raises EngineError if another major version of PostgreSQL made the folder, or if it vanished while in use.
         """
         finish_replacement(self.home.folder)
         if self._data.exists():

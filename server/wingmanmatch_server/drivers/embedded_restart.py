@@ -46,7 +46,7 @@ async def keep_running(
             await _until_it_answers(engine, sleep, clock)
         except Exception as error:  # noqa: BLE001 - whatever it is may be over at the next try
             reason = str(error) if isinstance(error, EngineError) else type(error).__name__
-            log.error("engine_restart_failed", engine=engine.title, reason=reason)  # noqa: TRY400 - the reason suffices
+            log.error("engine_restart_failed", engine=engine.title, reason=reason)  # noqa: TRY400 - no traceback
         else:
             log.warning("engine_restarted", engine=engine.title, seconds=round(clock() - started, 3))
 
