@@ -4,6 +4,7 @@ What a command needs is imported when it runs: the engines boot while the server
 """
 
 import asyncio
+import os
 import secrets
 import sys
 import time
@@ -39,6 +40,7 @@ def serve() -> None:
     """Start the server, with its own PostgreSQL and Valkey unless DATABASE_URL and REDIS_URL name others."""
     started = time.monotonic()
     settings = settings_or_exit()
+    _silence_grpc()
     with _engines(settings) as engines:
         from wingmanmatch_server.running import run  # noqa: PLC0415 - loads while the engines boot
 
@@ -48,6 +50,7 @@ def serve() -> None:
 @app.command(hidden=True)
 def worker() -> None:
     """Serve as one of the processes that `serve` starts where WORKERS says more than one."""
+    _silence_grpc()
     from wingmanmatch_server.running import run_worker  # noqa: PLC0415
 
     run_worker(settings_or_exit())
@@ -192,6 +195,15 @@ def _seed(dsn: str, profiles: int, seed: int, *, baseline: bool) -> None:
     except (asyncpg.PostgresError, *AWAY) as error:
         fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
     typer.echo(f"{profiles:,} people are settled ({time.monotonic() - started:.1f} s).")
+
+
+def _silence_grpc() -> None:
+    """Let gRPC's core log errors only; call it before grpc is imported, or it has no effect.
+
+    It writes to standard error itself and waits for it. Each failed TLS handshake would be a line, so that strangers
+    could fill a pipe that nobody reads.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 @contextmanager
