@@ -13,7 +13,8 @@ from support.served import Served, start
 from support.stubs import Stubs, open_stubs
 from support.timeline import Timeline, accepts_writes, codes, seconds_to_deliver, steady
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migrations import migrate, read_migrations
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 
 UNAVAILABLE_FOR = 3.8  # seconds
 RECOVERY = 2.0
