@@ -6,6 +6,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,17 @@ from wingmanmatch_server.drivers.migrations import migrate
 
 SUPERUSER, DATABASE = "postgres", "wingmanmatch"
 SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "shared_buffers": "32MB", "jit": "off"}
+
+# subprocess's own `user` forks this process, whose threads may hold locks then, those of gRPC for example; without it
+# the child shares nothing of that.
+BECOME = """
+import os, pwd, sys
+account = pwd.getpwnam(sys.argv[1])
+os.setgroups([])
+os.setgid(account.pw_gid)
+os.setuid(account.pw_uid)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def program(name: str) -> Path:
@@ -47,18 +59,23 @@ class PostgresServer:
         assert self._process
         return self._process.pid
 
+    @property
+    def _become(self) -> list[str]:
+        """The words before a command by which it runs with the account."""
+        return [sys.executable, "-c", BECOME, self.account] if self.account else []
+
     def run(self, name: str, *arguments: str | Path) -> None:
         """Run a program to its end."""
-        command = [program(name), *arguments]
-        subprocess.run(command, check=True, user=self.account, cwd="/", env=_environment(), capture_output=True)
+        command = [*self._become, program(name), *arguments]
+        subprocess.run(command, check=True, cwd="/", env=_environment(), capture_output=True)
 
     def start(self) -> None:
         """Start it; `ready` waits until it answers."""
         settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [program("postgres"), "-D", self.folder, "-p", str(self.port), *settings],
-                user=self.account, cwd="/", env=_environment(), stdout=log, stderr=log,
+                [*self._become, program("postgres"), "-D", self.folder, "-p", str(self.port), *settings],
+                cwd="/", env=_environment(), stdout=log, stderr=log,
             )  # fmt: skip
 
     async def ready(self, database: str = DATABASE) -> None:

@@ -40,14 +40,15 @@ class TcpProxy:
 
     async def _pass_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, each piece `delay` after it came, however many are on their way."""
-        chunks: Chunks = asyncio.Queue(64)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_deliver(chunks, writer))
-            try:
-                while data := await reader.read(65536):
-                    await chunks.put((time.monotonic() + self.delay, data))
-            finally:
-                await chunks.put((0.0, b""))
+        chunks: Chunks = asyncio.Queue()
+        await asyncio.gather(self._receive(reader, chunks), _deliver(chunks, writer))
+
+    async def _receive(self, reader: asyncio.StreamReader, chunks: Chunks) -> None:
+        try:
+            while data := await reader.read(65536):
+                chunks.put_nowait((time.monotonic() + self.delay, data))
+        finally:
+            chunks.put_nowait((0.0, b""))
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ CALM = 2.0  # seconds before each fault in which no call may fail
 QUIET = 3.0  # seconds without a failed call after which a fault is over
 LONGEST = 75.0  # seconds after its end for which calls may fail before the next fault comes: a breaker's 60 and more
 HEALTHY_WITHIN = 15.0  # seconds after the last failed call; a server looks at its dependencies every five
+CAUSED_WITHIN = 180.0  # seconds, with what is waited for
 TEMPORARY = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"})
 NEVER = frozenset({"INTERNAL", "UNKNOWN"})
 
@@ -116,7 +117,8 @@ async def play(fault: Fault, site: Site) -> Result:
 
 async def _cause(fault: Fault, site: Site) -> Episode:
     try:
-        return await fault.cause(site)
+        async with asyncio.timeout(CAUSED_WITHIN):
+            return await fault.cause(site)
     except Exception as error:  # noqa: BLE001 one fault that cannot be caused does not keep the others from being
         traceback.print_exc()
         return Episode(time.monotonic(), [Check(f"broke off: {error!r}", holds=False)])

@@ -82,8 +82,11 @@ class Site:
         folder.mkdir()
         if not log:
             return await asyncio.to_thread(start, folder, **settings)
-        with (folder / "log").open("w") as file:
-            return await asyncio.to_thread(start, folder, log=file, **settings)
+        with (folder / "said").open("w") as file:
+            try:
+                return await asyncio.to_thread(start, folder, log=file, **settings)
+            except AssertionError as error:
+                raise AssertionError((folder / "said").read_text()) from error
 
     async def _add(self, served: Served) -> None:
         self.stack.push_async_callback(self._stop, served)
