@@ -16,6 +16,8 @@ PROMOTE = "select pg_promote(wait => false)"
 IN_STEP = "select count(*) from pg_stat_replication where replay_lsn >= pg_current_wal_lsn()"
 CUT = f"select pg_terminate_backend(pid) from pg_stat_activity where usename = '{ACCOUNT}'"
 
+MADE_SINCE = f"select count(*) from pg_stat_activity where usename = '{ACCOUNT}' and backend_start >"
+
 
 def no_standby() -> str:
     """Return why there can be no standby here, if so."""
@@ -69,8 +71,12 @@ async def new_password(site: MainSite) -> Episode:
     await needs.postgres.execute(f"alter role {ACCOUNT} password 'second'")
     needs.database_password.write_text("second\n")
     await asyncio.sleep(1)
+    before = await needs.postgres.fetch_value("select clock_timestamp()::text")
     await needs.postgres.execute(CUT)
-    return Episode(time.monotonic())
+    end = time.monotonic()
+    await asyncio.sleep(1)
+    made = await needs.postgres.fetch_value(f"{MADE_SINCE} '{before}'")
+    return Episode(end, [Check(f"{made} connections made with it", made >= len(site.servers))])
 
 
 FAULTS = (
