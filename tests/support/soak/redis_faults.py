@@ -74,7 +74,10 @@ async def new_password(site: MainSite) -> Episode:
     await asyncio.sleep(1)
     for server in servers:
         await server.execute_command("CLIENT", "KILL", "USER", ACCOUNT)
-    return Episode(time.monotonic())
+    end = time.monotonic()
+    await asyncio.sleep(1)
+    made = sum(each["user"] == ACCOUNT for each in await needs.redis.first.client_list())
+    return Episode(end, [Check(f"{made} connections made with it", made >= len(site.servers))])
 
 
 async def failover(site: MainSite) -> Episode:
