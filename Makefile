@@ -55,7 +55,7 @@ baseline: .venv/.dev ## Record a breaking change of protos before 0.1.0: REASON=
 release: .venv/.dev ## Prepare release VERSION=x.y.z: the protos' baseline, CHANGELOG.md, the version everywhere
 	@$(BIN)/python protos/release.py -- "$$VERSION"
 
-soak: .venv/.dev ## Mix load and faults before a real server for SOAK_SECONDS (180), and print what became of it
+soak: .venv/.dev ## Cause faults under load at the shipped values, print how long each costs, then check histories
 	PYTHONPATH=tests $(BIN)/python tests/soak/soak.py
 
 histories: .venv/.dev ## Check what callers were told through the faults of 20 seeds against sequential models

@@ -226,9 +226,9 @@ def test_start_beside_threads_that_hold_locks(folder: Path) -> None:
     assert (completed.returncode, completed.stderr) == (0, "")
 
 
-def test_stopped_engine_is_killed_in_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_stopped_engine_is_killed_in_the_end(folder: Path) -> None:
     """An engine that does not react is killed when the time for a good end is over."""
-    monkeypatch.setattr("wingmanmatch_server.drivers.embedded._STOP_TIMEOUT", 0.2)
     with _running(folder) as engines:
         pids = list(engines.pids.values())
         for pid in pids:

@@ -11,10 +11,11 @@ import pytest
 
 from support.databases import open_database
 from wingmanmatch_server import errors
+from wingmanmatch_server.bootstrap.breakers import DATABASE_LIMITS, DATABASE_WRITES_LIMITS, RETRY_LIMITS
 from wingmanmatch_server.drivers.database_shares import ShareLimits, Shares
 from wingmanmatch_server.drivers.guarded_database import GuardedDatabase
-from wingmanmatch_server.resilience.breaker import Breaker, Limits
-from wingmanmatch_server.resilience.retry import Retry, RetryLimits
+from wingmanmatch_server.resilience.breaker import Breaker
+from wingmanmatch_server.resilience.retry import Retry
 
 USER = str(uuid.UUID(int=7))
 WAITING = """
@@ -25,11 +26,11 @@ WAITING = """
 
 @asynccontextmanager
 async def guarded(dsn: str, retried: list[str]) -> AsyncIterator[GuardedDatabase]:
-    """Yield the database as the server has it, but for the length of its waits."""
-    breaker = Breaker("database", Limits(5, 60.0), time.monotonic)
-    retry = Retry(RetryLimits(3, 0.0), breaker, time.monotonic, lambda: 0.0, on_retry=retried.append)
+    """Yield the database as the server has it; chance gives the shortest of the waits that there may be."""
+    breaker = Breaker("database", DATABASE_LIMITS, time.monotonic)
+    retry = Retry(RETRY_LIMITS["database"], breaker, time.monotonic, lambda: 0.0, on_retry=retried.append)
     async with open_database(dsn, "postgres") as database:
-        writes = Breaker("database_writes", Limits(1, 60.0), time.monotonic)
+        writes = Breaker("database_writes", DATABASE_WRITES_LIMITS, time.monotonic)
         yield GuardedDatabase(database, breaker, writes, retry, Shares(ShareLimits()))
 
 

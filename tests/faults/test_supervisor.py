@@ -4,33 +4,32 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
 
+from wingmanmatch_server.serving import longest_stop
+from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.workers.assignment import Assignment
-from wingmanmatch_server.workers.backoff import Backoff
 from wingmanmatch_server.workers.process import Worker, WorkerFailed
-from wingmanmatch_server.workers.supervisor import Supervisor
+from wingmanmatch_server.workers.supervisor import LATER, Supervisor
 
 ASSIGNMENT = Assignment("127.0.0.1:50051", "unix:/nowhere", None, "redis://localhost")
 READ = "import json, pathlib, signal, sys, time\ngiven = json.loads(sys.stdin.readline())\n"
 READY = "print(json.dumps({'grpc': given['grpc_listen']}), flush=True)\n"
 UNTIL_STOPPED = "signal.sigwait([signal.SIGTERM, signal.SIGINT])\n"
 BLOCKED = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])\n"
-SOON = partial(Backoff, first=0.01, longest=0.01)
 
 
-def worker_of(program: str, index: int = 0, start_timeout: float = 30.0) -> Worker:
+def worker_of(program: str, index: int = 0) -> Worker:
     """Return a worker whose process runs a program."""
-    return Worker(index, ASSIGNMENT, command=(sys.executable, "-c", READ + program), start_timeout=start_timeout)
+    return Worker(index, ASSIGNMENT, command=(sys.executable, "-c", READ + program))
 
 
-def supervisor_of(*workers: Worker, restarts: list[int] | None = None, patience: float = 30.0) -> Supervisor:
-    """Return a supervisor that waits little before restarts."""
+def supervisor_of(*workers: Worker, restarts: list[int] | None = None) -> Supervisor:
+    """Return a supervisor as the server makes it."""
     note = restarts.append if restarts is not None else (lambda _index: None)
-    return Supervisor(workers, note, patience, backoff=SOON)
+    return Supervisor(workers, note, longest_stop(Settings(_env_file=None)) + LATER)
 
 
 async def stopped(supervisor: Supervisor) -> bool:
@@ -45,10 +44,11 @@ async def test_workers_that_obey() -> None:
     assert await stopped(supervisor_of(worker_of(good), worker_of(good, 1)))
 
 
+@pytest.mark.slow
 async def test_worker_that_never_answers() -> None:
     """A start that takes too long fails with a sentence, and leaves neither it nor the others running."""
-    good, silent = worker_of(BLOCKED + READY + UNTIL_STOPPED), worker_of("time.sleep(60)", 1, start_timeout=0.5)
-    with pytest.raises(WorkerFailed, match=r"^worker 1 \(127.0.0.1:50051\) did not answer within 0.5 s$"):
+    good, silent = worker_of(BLOCKED + READY + UNTIL_STOPPED), worker_of("time.sleep(600)", 1)
+    with pytest.raises(WorkerFailed, match=r"^worker 1 \(127.0.0.1:50051\) did not answer within 60 s$"):
         await stopped(supervisor_of(good, silent))
     assert await silent.ended() == -signal.SIGKILL
     await good.ended()
@@ -78,9 +78,10 @@ async def test_worker_that_keeps_ending(tmp_path: Path) -> None:
     assert restarts == [0] * 4
 
 
+@pytest.mark.slow
 async def test_worker_that_does_not_stop() -> None:
     """A worker that ignores the signal is killed in the end, and the end is not a good one."""
-    supervisor = supervisor_of(worker_of(BLOCKED + READY + "time.sleep(60)"), patience=0.5)
+    supervisor = supervisor_of(worker_of(BLOCKED + READY + "time.sleep(600)"))
     assert not await stopped(supervisor)
 
 

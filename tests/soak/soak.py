@@ -1,223 +1,107 @@
-"""Load and faults, in turns, before one real `wingmanmatch serve`: `make soak`, for 3 minutes or SOAK_SECONDS.
+"""Faults, one after the other, under callers that never stop, at the shipped values: `make soak`.
 
-Prints a line for each phase, and ends with status 1 if one of these does not hold:
+Real servers (`wingmanmatch serve`) on real engines. Prints a line for each fault: the calls of others meanwhile, how
+many of them failed during the fault and after it, how many seconds after its end the last one failed, how often
+circuit breakers and health changed in the server in which they changed most often, and whether the fault's bound was
+kept. Ends with status 1 if
 
-- outside faults every call is answered with OK;
-- during faults calls end by UNAVAILABLE, DEADLINE_EXCEEDED or RESOURCE_EXHAUSTED and by nothing else;
-- every acknowledged mail went out, and went out once;
-- at the end memory and open files are what they were after the first minutes, and the server stops with status 0.
+- a bound was missed, or calls failed outside faults,
+- a call ended by INTERNAL or UNKNOWN, or during a fault by anything but UNAVAILABLE, DEADLINE_EXCEEDED,
+  RESOURCE_EXHAUSTED or ABORTED,
+- an acknowledged email was lost or went out twice,
+- memory or open files did not come back, or a server did not stop with status 0,
+- one of the histories (tests/soak/histories.py) that follow is violated.
+
+SOAK_FAULTS=name,name causes those only, and SOAK_HISTORIES=20 is how many seeds of histories follow; 0 for none.
 """
 
 import asyncio
 import os
-import random
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-import asyncpg
-import grpc
-import psutil
+import histories
 
-from support.crowd import HEAD, PATIENCE, Crowd, Record
-from support.http2 import RST_STREAM, connected
-from support.mail_load import MailLoad, assert_each_once, mail_load
-from support.own_postgres import OwnPostgres
-from support.resend_server import KEY, ResendServer, answer, drop, drop_after_accepting, resend_server, stall
-from support.served import Served, start
-from support.server import roomy_limits
-from support.valkey import OwnValkey, own_valkey
-from wingmanmatch.system.v1 import system_pb2, system_service_pb2
+from support.soak.fault import HEAD, Fault, Result, play
+from support.soak.groups import GROUPS, Group
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "180"))
-CALLERS = 12
-PATH = "/wingmanmatch.matching.v1.MatchingService/GetProfile"
-CANCEL = (8).to_bytes(4)
-GROWTH = 24  # MB by which the server may have grown between the first calm phase and the last
+HISTORIES = int(os.environ.get("SOAK_HISTORIES", "20"))
+CHOSEN = frozenset(filter(None, os.environ.get("SOAK_FAULTS", "").split(",")))
+GROWTH = 24  # MB by which a server may have grown between the first fault and the last
 FILES = 40  # the same for files and sockets, of which pools keep a changing number
-MB = 1 << 20
 
 
-@dataclass
-class Soak:
-    """One server, all it depends on, and all who call it."""
-
-    server: Served
-    postgres: OwnPostgres
-    valkey: OwnValkey
-    resend: ResendServer
-    crowd: Crowd
-    load: MailLoad
-    broken: list[str] = field(default_factory=list)
-
-    async def phase(self, name: str, seconds: float, fault: Callable[[float], Awaitable[None]] | None = None) -> None:
-        """Run one phase, print its line, and wait until the server is well again."""
-        record = self.crowd.record = Record(name, calm=fault is None)
-        await (fault(seconds) if fault else asyncio.sleep(seconds))
-        memory, files = self.held()
-        print(record.row(memory, files), flush=True)
-        self.crowd.record = Record("recovery", calm=False)
-        await self.well()
-        await asyncio.sleep(0.5)  # for calls that began before
-        self.broken += [*record.broken, *self.crowd.record.broken]
-
-    def held(self) -> tuple[float, int]:
-        """Return the server's memory in MB and its open files."""
-        process = psutil.Process(self.server.process.pid)
-        return process.memory_info().rss / MB, process.num_fds()
-
-    async def well(self) -> None:
-        """Wait until the server is healthy; close what is open, as an operator may once the cause is gone."""
-        system = self.crowd.stubs.system
-        async with asyncio.timeout(60):
-            while True:
-                report = await system.GetStatus(system_service_pb2.GetStatusRequest(), timeout=PATIENCE)
-                if report.status == system_pb2.SYSTEM_STATUS_HEALTHY:
-                    return
-                for breaker in report.circuit_breakers:
-                    if breaker.state != system_pb2.CIRCUIT_BREAKER_STATE_CLOSED:
-                        request = system_service_pb2.ResetCircuitBreakerRequest(name=breaker.name)
-                        await system.ResetCircuitBreaker(request, timeout=PATIENCE)
-                await asyncio.sleep(0.5)
-
-    async def redis_killed(self, seconds: float) -> None:
-        """Redis is killed and started again."""
-        await asyncio.to_thread(self.valkey.kill)
-        await asyncio.sleep(seconds)
-        await asyncio.to_thread(self.valkey.start)
-
-    async def redis_frozen(self, seconds: float) -> None:
-        """Redis hangs, then goes on."""
-        self.valkey.send(signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        self.valkey.send(signal.SIGCONT)
-
-    async def database_restarted(self, seconds: float) -> None:
-        """PostgreSQL stops in good order, and starts."""
-        await asyncio.to_thread(self.postgres.stop)
-        await asyncio.sleep(seconds)
-        self.postgres.start()
-
-    async def database_killed(self, seconds: float) -> None:
-        """PostgreSQL is killed, and recovers."""
-        await asyncio.to_thread(self.postgres.crash)
-        await asyncio.sleep(seconds)
-        self.postgres.start()
-
-    async def database_frozen(self, seconds: float) -> None:
-        """PostgreSQL hangs, then goes on."""
-        self.postgres.send(signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        self.postgres.send(signal.SIGCONT)
-
-    async def connections_cut(self, seconds: float) -> None:
-        """Every connection to PostgreSQL is ended, each half second."""
-        end, sql = time.monotonic() + seconds, await asyncpg.connect(self.postgres.dsn)
-        cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'wingmanmatch'"
-        while time.monotonic() < end:
-            await sql.execute(cut)
-            await asyncio.sleep(0.5)
-        await sql.close()
-
-    async def resend_failing(self, seconds: float) -> None:
-        """Resend refuses, fails, drops and stalls, now and then."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.resend.misbehave(answer(429, "rate_limit_exceeded", retry_after="0.2"), answer(500, "error"))
-            self.resend.misbehave(drop, drop_after_accepting, stall)
-            await asyncio.sleep(1)
-        self.resend._behaviours.clear()
-
-    async def attacked(self, seconds: float) -> None:
-        """Others flood the port with calls that they take back or never end, and with bytes of no protocol."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            async with AsyncExitStack() as stack:
-                for number in range(10):
-                    connection = await stack.enter_async_context(connected(self.server.grpc))
-                    for _ in range(100):
-                        stream = connection.open(PATH, end=True)
-                        if number % 2:
-                            connection.send(RST_STREAM, 0, stream, CANCEL)
-                    connection.writer.write(os.urandom(1000) if number % 3 == 0 else b"")
-                await asyncio.sleep(0.5)
+async def play_group(group: Group, folder: Path) -> tuple[list[Result], list[str]]:
+    """Bring all chosen faults of a group to its site, and print what became of each; return that, and what broke."""
+    faults, results, before = [fault for fault in group.faults if is_possible(fault)], [], None
+    if not faults:
+        return [], []
+    async with group.open(folder) as site:
+        for fault in faults:
+            results.append(await play(fault, site))
+            print(results[-1].row(), flush=True)
+            before = before or site.held()  # pools and caches are filled by now
+        assert before
+        site.broken += grown(before, site.held())
+    return results, site.broken
 
 
-@asynccontextmanager
-async def soaking(folder: Path) -> AsyncIterator[Soak]:
-    """Start everything; in the end stop the server and note how it ended."""
-    async with AsyncExitStack() as stack:
-        postgres = OwnPostgres(folder / "postgres")
-        postgres.start()
-        stack.callback(postgres.stop)
-        valkey = stack.enter_context(own_valkey(folder))
-        resend = await stack.enter_async_context(resend_server())
-        log = stack.enter_context((folder / "log").open("w"))
-        settings = {
-            "DATABASE_URL": postgres.dsn,
-            "REDIS_URL": valkey.url,
-            "REDIS_TIMEOUT": "1",
-            "RESEND_API_KEY": KEY,
-            "RESEND_API_URL": resend.url,
-            "RATE_LIMITS_FILE": str(roomy_limits(folder)),
-            "MAX_CONNECTION_AGE": "20",
-            "DRAIN_DELAY": "1",
-        }
-        server = await asyncio.to_thread(start, folder / "server", log=log, **settings)
-        stack.callback(server.process.kill)
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.grpc))
-        crowd = Crowd(channel)
-        tasks = [asyncio.create_task(crowd.call_for_ever(random.Random(number))) for number in range(CALLERS)]
-        async with mail_load(crowd.stubs.notification, callers=2) as load:
-            soak = Soak(server, postgres, valkey, resend, crowd, load)
-            yield soak
-        for task in tasks:
-            task.cancel()
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if not isinstance(ended, asyncio.CancelledError):
-                soak.broken.append(f"a caller ended: {ended!r}")
-        await assert_each_once(load, postgres.dsn, resend.ledger)
-        server.process.send_signal(signal.SIGTERM)
-        status = await asyncio.to_thread(server.process.wait, 60)
-        if status:
-            soak.broken.append(f"the server ended with status {status}")
+def is_possible(fault: Fault) -> bool:
+    """Return whether a fault is chosen and can be caused here; say why if not."""
+    if CHOSEN and fault.name not in CHOSEN:
+        return False
+    if reason := fault.missing():
+        print(f"{fault.name:<22} skipped: {reason}", flush=True)
+    return not reason
 
 
-async def main() -> list[str]:
-    """Soak; return what did not hold."""
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        async with soaking(Path(folder)) as soak:
-            faults = (
-                soak.redis_killed,
-                soak.redis_frozen,
-                soak.connections_cut,
-                soak.database_restarted,
-                soak.database_killed,
-                soak.database_frozen,
-                soak.resend_failing,
-                soak.attacked,
-            )
-            turn = SECONDS / (2 * len(faults) + 2)
-            print(HEAD)
-            await soak.phase("warm-up", turn, asyncio.sleep)
-            await soak.phase("calm", turn)
-            before = soak.held()
-            for fault in faults:
-                await soak.phase(fault.__name__.replace("_", " "), turn, fault)
-                await soak.phase("calm", turn)
-            after = soak.held()
-            if after[0] - before[0] > GROWTH or after[1] - before[1] > FILES:
-                soak.broken.append(f"memory and files went from {before} to {after}")
-        print(f"mails: {len(soak.load.acknowledged)} acknowledged, {len(soak.resend.ledger)} out, each once")
-        return soak.broken
+def grown(before: Sequence[tuple[float, int]], after: Sequence[tuple[float, int]]) -> list[str]:
+    """Return which servers hold more than they did."""
+    print(f"{'memory MB, open files':<22}  {pairs(before)} -> {pairs(after)}", flush=True)
+    return [
+        f"a server's memory and open files went from {then} to {now}"
+        for then, now in zip(before, after, strict=True)
+        if now[0] - then[0] > GROWTH or now[1] - then[1] > FILES
+    ]
+
+
+def pairs(held: Sequence[tuple[float, int]]) -> str:
+    """Return what servers hold, for people."""
+    return " ".join(f"{memory:.0f},{files}" for memory, files in held)
+
+
+async def play_all() -> list[str]:
+    """Cause all faults; return what did not hold."""
+    problems = []
+    print(f"{HEAD}  verdict", flush=True)
+    for group in GROUPS:
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+            results, broken = await play_group(group, Path(folder))
+        problems += [f"{each.fault.name}: {text}" for each in results for text in each.missed] + broken
+    return problems
+
+
+def check_names() -> None:
+    """End the process if a fault is chosen that there is not."""
+    known = [fault.name for group in GROUPS for fault in group.faults]
+    if unknown := CHOSEN.difference(known):
+        sys.exit(f"SOAK_FAULTS: {', '.join(sorted(unknown))} is not one of {', '.join(known)}")
+
+
+async def main() -> int:
+    """Soak; return the status to end with."""
+    check_names()
+    started = time.monotonic()
+    problems = await play_all()
+    print(f"faults: {time.monotonic() - started:.0f} s", flush=True)
+    if HISTORIES and not await histories.main("one", range(1, HISTORIES + 1)):
+        problems.append("a history is violated")
+    print("\n".join(f"BROKEN  {each}" for each in problems) or "all held")
+    return bool(problems)
 
 
 if __name__ == "__main__":
-    broken = asyncio.run(main())
-    print("\n".join(f"BROKEN  {each}" for each in broken) or "all held")
-    sys.exit(bool(broken))
+    sys.exit(asyncio.run(main()))

@@ -4,6 +4,7 @@ Whatever fails meanwhile, every acknowledged mail must then be there, once.
 """
 
 import asyncio
+import itertools
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -35,10 +36,11 @@ TEMPORARY = {
 class MailLoad:
     """What the callers saw: `acknowledged` has the id of each mail by that of its request."""
 
-    def __init__(self, stub: notification_service_pb2_grpc.NotificationServiceStub) -> None:
+    def __init__(self, *stubs: notification_service_pb2_grpc.NotificationServiceStub, pause: float = PAUSE) -> None:
         self.acknowledged: dict[str, str] = {}
         self.refused: Counter[grpc.StatusCode] = Counter()
-        self._stub = stub
+        self._stubs = stubs
+        self._pause = pause
         self._grown = asyncio.Condition()
         self._stopping = False
 
@@ -56,13 +58,14 @@ class MailLoad:
 
     async def run(self, callers: int) -> None:
         """Call until told to stop, and return when every call that was begun is answered."""
-        await asyncio.gather(*(self._call_again_and_again() for _ in range(callers)))
+        stubs = itertools.islice(itertools.cycle(self._stubs), callers)
+        await asyncio.gather(*(self._call_again_and_again(stub) for stub in stubs))
 
     def stop(self) -> None:
         """Let the callers end what they have begun."""
         self._stopping = True
 
-    async def _call_again_and_again(self) -> None:
+    async def _call_again_and_again(self, stub: notification_service_pb2_grpc.NotificationServiceStub) -> None:
         while not self._stopping:
             request_id = str(uuid.uuid4())
             request = notification_service_pb2.SendNotificationRequest(
@@ -70,18 +73,20 @@ class MailLoad:
                 match_decline=notification_pb2.MatchDecline(decliner_name="Ben"),
                 request_id=request_id,
             )
-            answer = await self._until_answered(request)
+            answer = await self._until_answered(stub, request)
             async with self._grown:
                 self.acknowledged[request_id] = answer.notification.id
                 self._grown.notify_all()
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(self._pause)
 
     async def _until_answered(
-        self, request: notification_service_pb2.SendNotificationRequest
+        self,
+        stub: notification_service_pb2_grpc.NotificationServiceStub,
+        request: notification_service_pb2.SendNotificationRequest,
     ) -> notification_service_pb2.SendNotificationResponse:
         while True:
             try:
-                return await self._stub.SendNotification(request, timeout=PATIENCE)
+                return await stub.SendNotification(request, timeout=PATIENCE)
             except grpc.aio.AioRpcError as error:
                 async with self._grown:
                     self.refused[error.code()] += 1
@@ -91,10 +96,10 @@ class MailLoad:
 
 @asynccontextmanager
 async def mail_load(
-    stub: notification_service_pb2_grpc.NotificationServiceStub, callers: int = 8
+    *stubs: notification_service_pb2_grpc.NotificationServiceStub, callers: int = 8, pause: float = PAUSE
 ) -> AsyncIterator[MailLoad]:
-    """Keep callers calling for the length of the context, and wait for what they have begun."""
-    load = MailLoad(stub)
+    """Keep callers calling the servers in turn for the length of the context, and wait for what they have begun."""
+    load = MailLoad(*stubs, pause=pause)
     running = asyncio.create_task(load.run(callers))
     try:
         yield load

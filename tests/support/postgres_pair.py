@@ -6,11 +6,13 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -20,6 +22,17 @@ from wingmanmatch_server.drivers.migrations import migrate
 
 SUPERUSER, DATABASE = "postgres", "wingmanmatch"
 SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "shared_buffers": "32MB", "jit": "off"}
+
+# subprocess's own `user` forks this process, whose threads may hold locks then, those of gRPC for example; without it
+# the child shares nothing of that.
+BECOME = """
+import os, pwd, sys
+account = pwd.getpwnam(sys.argv[1])
+os.setgroups([])
+os.setgid(account.pw_gid)
+os.setuid(account.pw_uid)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def program(name: str) -> Path:
@@ -37,21 +50,32 @@ class PostgresServer:
         self.folder = folder
         self.port = port
         self.dsn = f"postgresql://{SUPERUSER}@127.0.0.1:{port}/{DATABASE}"
-        self._account = account
+        self.account = account
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that was started last."""
+        assert self._process
+        return self._process.pid
+
+    @property
+    def _become(self) -> list[str]:
+        """The words before a command by which it runs with the account."""
+        return [sys.executable, "-c", BECOME, self.account] if self.account else []
 
     def run(self, name: str, *arguments: str | Path) -> None:
         """Run a program to its end."""
-        command = [program(name), *arguments]
-        subprocess.run(command, check=True, user=self._account, cwd="/", env=_environment(), capture_output=True)
+        command = [*self._become, program(name), *arguments]
+        subprocess.run(command, check=True, cwd="/", env=_environment(), capture_output=True)
 
     def start(self) -> None:
         """Start it; `ready` waits until it answers."""
         settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [program("postgres"), "-D", self.folder, "-p", str(self.port), *settings],
-                user=self._account, cwd="/", env=_environment(), stdout=log, stderr=log,
+                [*self._become, program("postgres"), "-D", self.folder, "-p", str(self.port), *settings],
+                cwd="/", env=_environment(), stdout=log, stderr=log,
             )  # fmt: skip
 
     async def ready(self, database: str = DATABASE) -> None:
@@ -75,6 +99,14 @@ class PostgresServer:
         finally:
             await connection.close()
 
+    async def fetch_value(self, query: str) -> Any:
+        """Return the one value of a query."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
     async def make_read_only(self, *, on: bool = True) -> None:
         """Let it refuse changes, or take them again, as a host does whose disk is nearly full."""
         await self.execute(f"alter system set default_transaction_read_only = {on}", "select pg_reload_conf()")
@@ -94,35 +126,49 @@ class PostgresServer:
 
 
 @asynccontextmanager
-async def primary_and_standby() -> AsyncIterator[tuple[PostgresServer, PostgresServer]]:
-    """Yield a migrated primary and its standby, which has all that the primary has."""
+async def one_primary() -> AsyncIterator[PostgresServer]:
+    """Yield a migrated server that may get standbys."""
     # Root may not run PostgreSQL, and the test's own folders are closed to others.
     account = "nobody" if os.geteuid() == 0 else None
     root = Path(tempfile.mkdtemp(prefix="wingmanmatch-pair-"))
     if account:
         os.chown(root, pwd.getpwnam(account).pw_uid, -1)
-    primary, standby = (
-        PostgresServer(root / name, port, account)
-        for name, port in zip(("primary", "standby"), free_ports(2), strict=True)
-    )
+    (port,) = free_ports(1)
+    primary = PostgresServer(root / "primary", port, account)
     try:
-        await asyncio.to_thread(_create, primary, standby)
+        await asyncio.to_thread(_create, primary)
         await primary.ready("postgres")
         await _fill(primary)
-        await asyncio.to_thread(_copy, primary, standby)
-        standby.start()
-        await standby.ready()
-        yield primary, standby
+        yield primary
     finally:
         primary.kill()
-        standby.kill()
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _create(primary: PostgresServer, standby: PostgresServer) -> None:
+@asynccontextmanager
+async def standby_of(primary: PostgresServer, name: str = "standby") -> AsyncIterator[PostgresServer]:
+    """Yield a server that streams from another one and has all that it has."""
+    (port,) = free_ports(1)
+    standby = PostgresServer(primary.folder.parent / name, port, primary.account)
+    try:
+        await asyncio.to_thread(_copy, primary, standby)
+        standby.start()
+        await standby.ready()
+        yield standby
+    finally:
+        standby.kill()
+
+
+@asynccontextmanager
+async def primary_and_standby() -> AsyncIterator[tuple[PostgresServer, PostgresServer]]:
+    """Yield a migrated primary and its standby, which has all that the primary has."""
+    async with one_primary() as primary, standby_of(primary) as standby:
+        yield primary, standby
+
+
+def _create(primary: PostgresServer) -> None:
     primary.run("initdb", "-D", primary.folder, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--no-sync")
     primary.start()
-    assert not standby.folder.exists()
 
 
 async def _fill(primary: PostgresServer) -> None:

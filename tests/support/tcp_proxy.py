@@ -1,8 +1,11 @@
-"""One address before several servers, as a load balancer or a moving IP address is."""
+"""One address before several servers, as a load balancer or a moving IP address is; it may be far away."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+
+Chunks = asyncio.Queue[tuple[float, bytes]]
 
 
 class TcpProxy:
@@ -11,6 +14,7 @@ class TcpProxy:
     def __init__(self, target: int) -> None:
         self.target = target
         self.port = 0
+        self.delay = 0.0  # seconds that each answer is on its way
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -21,7 +25,7 @@ class TcpProxy:
             back, forth = await asyncio.open_connection("127.0.0.1", self.target)
             ours.add(forth)
             self._writers.add(forth)
-            await asyncio.gather(_pass_on(reader, forth), _pass_on(back, writer))
+            await asyncio.gather(_pass_on(reader, forth), self._pass_back(back, writer))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -33,6 +37,18 @@ class TcpProxy:
         """Close every connection."""
         for writer in self._writers:
             writer.close()
+
+    async def _pass_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what comes, each piece `delay` after it came, however many are on their way."""
+        chunks: Chunks = asyncio.Queue()
+        await asyncio.gather(self._receive(reader, chunks), _deliver(chunks, writer))
+
+    async def _receive(self, reader: asyncio.StreamReader, chunks: Chunks) -> None:
+        try:
+            while data := await reader.read(65536):
+                chunks.put_nowait((time.monotonic() + self.delay, data))
+        finally:
+            chunks.put_nowait((0.0, b""))
 
 
 @asynccontextmanager
@@ -55,6 +71,17 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     try:
         while data := await reader.read(65536):
             writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+async def _deliver(chunks: Chunks, writer: asyncio.StreamWriter) -> None:
+    try:
+        while (chunk := await chunks.get())[1]:
+            if (wait := chunk[0] - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            writer.write(chunk[1])
             await writer.drain()
     finally:
         writer.close()

@@ -18,8 +18,6 @@ from wingmanmatch_server.drivers.redis import open_redis
 from wingmanmatch_server.resilience.breaker import State
 
 CALLERS = 100
-# Seconds to wait for Redis: little, where it will not answer; enough for a busy machine, where it will.
-BRIEFLY, LONG = 0.05, 5.0
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ async def crowd(replica: Replica) -> None:
 async def test_killed_and_started_again(valkey: OwnValkey, challenges: Challenges) -> None:
     """A crowd costs one read of the database, with the breaker closed, open, and closed again."""
     async with open_redis(valkey.url) as redis:
-        replica = Replica(challenges, redis, patience=LONG)
+        replica = Replica(challenges, redis)
         await crowd(replica)
         valkey.kill()
         for _ in range(5):
@@ -65,7 +63,7 @@ async def test_killed_and_started_again(valkey: OwnValkey, challenges: Challenge
 async def test_stopped_and_continued(valkey: OwnValkey, challenges: Challenges) -> None:
     """One that hangs costs the crowd one wait, a few times, and after that none: then nobody asks it."""
     async with open_redis(valkey.url) as redis:
-        replica = Replica(challenges, redis, patience=BRIEFLY)
+        replica = Replica(challenges, redis)
         valkey.send(signal.SIGSTOP)
         try:
             for _ in range(5):
@@ -79,7 +77,7 @@ async def test_stopped_and_continued(valkey: OwnValkey, challenges: Challenges) 
 async def test_copy_from_before_an_outage(valkey: OwnValkey, challenges: Challenges) -> None:
     """What changed while Redis hung is not undone by the copy that still lies there."""
     async with open_redis(valkey.url) as redis:
-        replica = Replica(challenges, redis, patience=BRIEFLY)
+        replica = Replica(challenges, redis)
         await replica.titles()
         valkey.send(signal.SIGSTOP)
         try:

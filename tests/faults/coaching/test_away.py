@@ -168,13 +168,13 @@ async def facts_told(client: Stubs, claude: ClaudeServer, person: str) -> str:
     return str(claude.requests[-1]["system"][1]["text"])
 
 
+@pytest.mark.slow
 async def test_claude_stalls(claude: ClaudeServer, dsn: str, engines: EmbeddedEngines, tmp_path: Path) -> None:
     """Every stall ends with a clear status though pings come on and on; the fifth in a row opens the circuit."""
-    async with coached(dsn, engines.redis_url, tmp_path / "server", coaching_timeout=0.5) as client:
+    async with coached(dsn, engines.redis_url, tmp_path / "server") as client:
         person = new_id()
         claude.script(*[STALLED] * 5)
-        for _ in range(5):
-            told = await ask(client, person, "Hello")
+        for told in await asyncio.gather(*(ask(client, person, "Hello", patience=60) for _ in range(5))):
             assert told.failure.reason == "COACH_UNAVAILABLE"
             assert retry_after(told) > 0
         conversation_id = told.failure.metadata["conversation_id"]

@@ -3,12 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import pytest
 
+from support.database_troubles import locked, slow_lists
 from support.databases import execute
 from support.own_postgres import OwnPostgres
 from support.requests import join
@@ -22,17 +21,6 @@ from wingmanmatch_server.drivers.migration_files import read_migrations
 from wingmanmatch_server.drivers.migrations import migrate
 
 LOCKED, SLOW = "locked", "slow"
-LOCK_ROW = "select from user_profiles where id = $1 for update"
-# As a list would be that filters a million rows: it holds its connection for as long as it may.
-SLOW_LIST = """
-create or replace function public.list_matches(
-    p_user_id uuid, p_states text[] default null, p_page_size integer default 20, p_after uuid default null
-) returns jsonb language plpgsql stable set search_path = '' as $$
-begin
-    perform pg_catalog.pg_sleep(60);
-    return '{"matches": [], "next_after": null}';
-end $$
-"""
 # What docs/supabase.md asks for: over REST it is the role that says how long a statement may take.
 ROLE_LIMITS = """
 alter role service_role set lock_timeout = '1500ms';
@@ -64,18 +52,6 @@ async def client(dsn: str, engines: EmbeddedEngines, tmp_path: Path, transport: 
         dsn, engines.redis_url, tmp_path / "server", transport=transport, enable_rate_limiting=False
     ) as client:
         yield client
-
-
-@asynccontextmanager
-async def locked(dsn: str, user_id: str) -> AsyncIterator[None]:
-    """Hold a person's row locked for the length of the context, as a transaction does that hangs."""
-    sql = await asyncpg.connect(dsn)
-    try:
-        async with sql.transaction():
-            await sql.execute(LOCK_ROW, user_id)
-            yield
-    finally:
-        await sql.close()
 
 
 async def is_closed(client: Stubs) -> bool:
@@ -131,14 +107,14 @@ async def test_slow_queries_hold_up_nobody(client: Stubs, dsn: str) -> None:
     async with steady(timeline, [client], callers=4):
         await asyncio.sleep(6)
         calm_until = time.monotonic()
-        await execute(dsn, SLOW_LIST)
         requests = [matching_service_pb2.ListMatchesRequest(user_id=user_id) for user_id in people]
 
         async def ask(request: matching_service_pb2.ListMatchesRequest) -> None:
             while time.monotonic() < calm_until + 12:
                 await timeline.call(SLOW, client.matching.ListMatches, request, patience=10)
 
-        await asyncio.gather(*(ask(request) for request in requests))
+        async with slow_lists(dsn):
+            await asyncio.gather(*(ask(request) for request in requests))
         closed = await is_closed(client)
     slow, others = timeline.of(SLOW), [call for call in timeline.calls if call.kind != SLOW]
     calm, beside = (

@@ -142,7 +142,7 @@ async def test_large_metadata(size: int, code: str) -> None:
 async def test_silent_sockets_are_closed() -> None:
     """Who connects and says nothing, or only the beginning of a greeting, byte by byte, is not waited for."""
     async with (
-        serving(Profiles(), handshake_timeout=0.3) as address,
+        serving(Profiles()) as address,
         connected(address, greet=False) as silent,
         connected(address, greet=False) as slow,
     ):
@@ -152,9 +152,11 @@ async def test_silent_sockets_are_closed() -> None:
         assert await get(address) is grpc.StatusCode.OK
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_idle_connections_are_closed() -> None:
     """A connection without calls is told to go after its time, however often it pings."""
-    async with serving(Profiles(), max_idle=0.3) as address, connected(address) as connection:
+    async with serving(Profiles()) as address, connected(address) as connection:
         assert (await connection.status(connection.call(PATH, REQUEST)))["grpc-status"] == "0"
         assert GOAWAY in {frame.type for frame in await connection.ended()}
 
@@ -192,12 +194,13 @@ async def test_client_that_vanished_is_noticed() -> None:
     assert profiles.calls == 1
 
 
+@pytest.mark.slow
 async def test_client_may_ping_at_the_allowed_pace_and_no_faster() -> None:
     """Pings without calls are welcome at the allowed interval; a flood of them ends the connection."""
-    async with serving(Profiles(), min_ping_interval=0.02) as address, connected(address) as connection:
+    async with serving(Profiles()) as address, connected(address) as connection:
         for _ in range(5):
             await connection.ping()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(ConnectionLimits().min_ping_interval + 0.2)
         assert GOAWAY not in {frame.type for frame in connection.received}
         for _ in range(20):
             connection.send(PING, 0, 0, b"too fast")
@@ -222,7 +225,7 @@ async def test_connections_are_counted() -> None:
 
 async def test_client_that_never_acknowledges_settings() -> None:
     """Who does not acknowledge SETTINGS, and so is held to no limit of metadata, is sent away after a moment."""
-    async with serving(Profiles(), handshake_timeout=0.3) as address, connected(address, answers=False) as connection:
+    async with serving(Profiles()) as address, connected(address, answers=False) as connection:
         connection.call(PATH, REQUEST, headers=[(f"x-large-{number}", "x" * KIB) for number in range(150)])
         goaway = await connection.until(lambda got: got.type == GOAWAY)
         assert b"settings_timeout" in goaway.payload

@@ -45,7 +45,7 @@ async def test_each_mail_once(admin_dsn: str, engines: EmbeddedEngines, tmp_path
     async with fresh_database(admin_dsn) as dsn, resend_server() as resend:
         settings = {"enable_rate_limiting": False, "resend_api_key": KEY, "resend_api_url": resend.url}
         async with serving_limits(dsn, engines.redis_url, tmp_path, **settings) as served:
-            async with mail_load(served.client.notification, CALLERS) as load:
+            async with mail_load(served.client.notification, callers=CALLERS) as load:
                 for misbehaviour in MISBEHAVIOURS:
                     resend.misbehave(misbehaviour)
                     await resend.asked(len(resend.requests) + CALM)

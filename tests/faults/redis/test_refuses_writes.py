@@ -1,11 +1,8 @@
 """A Redis that answers reads and takes no write: its memory is full, or it cannot save."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -14,6 +11,7 @@ from structlog.testing import capture_logs
 
 from support.edge import failure_of
 from support.limiters import Served, serving_limits
+from support.redis_troubles import Trouble, cannot_save, out_of_memory
 from support.server import roomy_limits
 from support.session_load import calling, changes, create, eventually, limited, read, unhealthy, write
 from support.valkey import OwnValkey
@@ -21,35 +19,6 @@ from support.valkey import OwnValkey
 SESSIONS = "wingmanmatch.session.v1.SessionService"
 SERVING, NOT_SERVING = 1, 2
 SECONDS = 6  # of trouble: more than a second per probe, more than one interval of checks
-Trouble = Callable[[Any, Path], AbstractAsyncContextManager[None]]
-
-
-@asynccontextmanager
-async def out_of_memory(client: Any, _folder: Path) -> AsyncIterator[None]:
-    """Leave no memory for what is written."""
-    await client.config_set("maxmemory-policy", "noeviction")
-    await client.config_set("maxmemory", 1)
-    yield
-    await client.config_set("maxmemory", 0)
-
-
-@asynccontextmanager
-async def cannot_save(client: Any, folder: Path) -> AsyncIterator[None]:
-    """Put a folder where the snapshot goes: Redis then takes no writes, as it does on a disk that is full."""
-    (folder / "dump.rdb").mkdir()
-    await client.config_set("save", "3600 1")
-    await save(client, "err")
-    yield
-    (folder / "dump.rdb").rmdir()
-    await save(client, "ok")
-
-
-async def save(client: Any, expected: str) -> None:
-    """Save in the background and wait until that has ended as expected."""
-    await client.bgsave()
-    async with asyncio.timeout(10):
-        while (await client.info("persistence"))["rdb_last_bgsave_status"] != expected:
-            await asyncio.sleep(0.01)
 
 
 class Flips:

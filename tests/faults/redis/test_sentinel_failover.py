@@ -2,57 +2,17 @@
 
 import asyncio
 import time
-import uuid
 from pathlib import Path
 
-import grpc
 import pytest
 
 from support.limiters import Served, serving_limits
 from support.redis_sentinel import Watched, watched_servers
 from support.server import roomy_limits
-from support.session_load import changes, create, read
+from support.session_load import Sessions, changes
 
 CALLERS = 5
 BEFORE, AFTER = 1.0, 11.0  # seconds; a sentinel demotes the old primary ten seconds after the switch
-PAUSE = 0.02
-
-
-class Sessions:
-    """What was acknowledged, and when."""
-
-    def __init__(self, served: Served) -> None:
-        self.acknowledged: list[tuple[float, str]] = []
-        self.failed = 0
-        self._served = served
-        self._ended = False
-
-    async def go_on(self) -> None:
-        """Open sessions until the end, and note each that was acknowledged."""
-        while not self._ended:
-            started = time.monotonic()
-            try:
-                token = await create(self._served, user_id=str(uuid.uuid4()))
-                self.acknowledged.append((started, token))
-            except grpc.aio.AioRpcError:
-                self.failed += 1
-            await asyncio.sleep(PAUSE)
-
-    def end(self) -> None:
-        """Let the calls under way be the last."""
-        self._ended = True
-
-    async def lost(self) -> list[float]:
-        """Return when those calls began whose sessions are not there, though acknowledged."""
-        lost = []
-        for started, token in self.acknowledged:
-            try:
-                await read(self._served, token)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
-                    raise
-                lost.append(started)
-        return lost
 
 
 async def through_a_failover(served: Served, watched: Watched) -> tuple[Sessions, float]:
