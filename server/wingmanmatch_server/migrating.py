@@ -26,7 +26,8 @@ async def tell_migration(dsn: str, *, baseline: bool, warn: Callable[[str], None
     def on_wait(migration: Migration) -> None:
         warn(f"{migration.file} waits for a lock that another session holds; it tries for up to {LOCK_PATIENCE:.0f} s.")
 
-    return _told("applied", await migrate(dsn, read_migrations(), baseline=baseline, on_wait=on_wait), "applied")
+    applied = await migrate(dsn, read_migrations(), baseline=baseline, on_wait=on_wait)
+    return _told("applied", applied, "applied") if applied else _summary(await read_status(dsn, read_migrations()))
 
 
 def _told(done: str, migrations: Sequence[Migration], counted_as: str) -> str:

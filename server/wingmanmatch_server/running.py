@@ -1,6 +1,7 @@
 """`wingmanmatch serve` after the engines were started: migrate, serve, and say what runs where."""
 
 import asyncio
+import shlex
 import sys
 import time
 from collections.abc import Coroutine, Iterator, Sequence
@@ -32,6 +33,7 @@ from wingmanmatch_server.workers.backoff import Backoff
 from wingmanmatch_server.workers.process import WorkerFailed
 from wingmanmatch_server.workers.supervisor import supervise
 
+DEFAULT_TARGET, DEFAULT_DATA_DIR = "127.0.0.1:50051", ".wingmanmatch"  # of `wingmanmatch demo`
 SILENT_START = 1.0  # seconds that migrations may take before health probes are answered meanwhile
 
 log = structlog.get_logger(__name__)
@@ -141,6 +143,13 @@ def _place_of_postgres(settings: Settings, engines: EmbeddedEngines) -> str:
     return f"{engines.versions['PostgreSQL']} in {settings.data_dir.absolute() / 'postgres'}"
 
 
+def _demo_options(settings: Settings, grpc_address: str) -> str:
+    """Return the options by which the demo finds this server, where its defaults lead elsewhere."""
+    options = {"--target": grpc_address, "--data-dir": str(settings.data_dir)}
+    defaults = {"--target": DEFAULT_TARGET, "--data-dir": DEFAULT_DATA_DIR}
+    return "".join(f" {name} {shlex.quote(value)}" for name, value in options.items() if value != defaults[name])
+
+
 def banner(
     settings: Settings,
     engines: EmbeddedEngines,
@@ -152,7 +161,7 @@ def banner(
     """Return what a person reads once the server answers."""
     data = settings.data_dir.absolute()
     versions = engines.versions
-    migrated = f", {len(applied)} migrations applied" if applied else ""
+    migrated = f", {len(applied)} migration{'s' * (len(applied) > 1)} applied" if applied else ""
     postgres = _place_of_postgres(settings, engines)
     valkey = f"{versions['Valkey']} in {data / 'valkey'}" if not settings.redis_url else "REDIS_URL"
     listed = "\n              ".join(grpc_addresses)
@@ -168,7 +177,7 @@ def banner(
             "",
             "Next, in another terminal:",
             f"  grpcurl -plaintext {grpc_addresses[0]} list",
-            f"  {sys.argv[0]} demo",
+            f"  {sys.argv[0]} demo{_demo_options(settings, grpc_addresses[0])}",
             "",
             "Ctrl-C stops everything.",
         )

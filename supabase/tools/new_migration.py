@@ -69,7 +69,8 @@ def write(name: str, now: Callable[[], datetime]) -> int:
     body = write_delta(*compare(), read_declared()) or NOTHING
     path = MIGRATIONS / f"{version}_{name}.sql"
     path.write_text(f"-- oldest-server: {oldest_server()}\n--\n{DECIDE}say why in this place.\n\n{body}", "utf-8")
-    print(f"{path.relative_to(REPOSITORY)}: {body.count(DECIDE) + 1} decisions are left to you.")
+    lines = body.count(DECIDE) + 1
+    print(f"{path.relative_to(REPOSITORY)}: decide the lines that begin with `{DECIDE.strip()}`, {lines} in all.")
     return 0
 
 

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
+
 from wingmanmatch_server import errors
 from wingmanmatch_server.bootstrap.area import Area
 from wingmanmatch_server.bootstrap.background import background, delivering
@@ -27,6 +29,7 @@ from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.dependencies import Dependency
 
 PURGE_INTERVAL = 600.0  # seconds
+RESUME_INTERVAL = 1.0  # seconds
 TIMED = "THROTTLED"  # a pause that ends by itself and needs nobody
 
 
@@ -93,8 +96,6 @@ def link_secret(settings: Settings) -> str:
 
 @asynccontextmanager
 async def _dispatching(core: Core, store: NotificationStore, renderer: Renderer, mailer: Mailer) -> AsyncIterator[None]:
-    # Another key or sender than before may be what was missing.
-    await store.resume()
     dispatcher = Dispatcher(
         store,
         renderer,
@@ -104,8 +105,13 @@ async def _dispatching(core: Core, store: NotificationStore, renderer: Renderer,
         random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
         on_outcome=NotificationMetrics(core.registry).attempted,
     )
-    async with delivering(dispatcher):
+    async with background(_resume_deliveries(store)), delivering(dispatcher):
         yield
+
+
+async def _resume_deliveries(store: NotificationStore) -> None:
+    """End a pause, since another key or sender may be what was missing; wait for a database that takes changes."""
+    await AsyncRetrying(retry=retry_if_exception_type(errors.TRANSIENT), wait=wait_fixed(RESUME_INTERVAL))(store.resume)
 
 
 @asynccontextmanager

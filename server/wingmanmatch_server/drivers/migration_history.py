@@ -46,7 +46,8 @@ class Status:
         if self.changed:
             return (
                 f"{self.changed[0].file} is not what was applied to this database: restore the file and put the change "
-                "into a new migration (a database without worthwhile data may be dropped instead)."
+                "into a new migration (a database without worthwhile data may be dropped instead; the embedded one is "
+                "the folder postgres below DATA_DIR)."
             )
         return self.excluded
 

@@ -25,6 +25,8 @@ LOCK_INTERVAL = 0.1  # seconds
 # callers' own limits on waiting for a lock are reached.
 LOCK_TIMEOUT = "1s"
 LOCK_PATIENCE = 600.0  # seconds for which a migration tries to get its locks
+# What `make migration` leaves to a person.
+UNDECIDED = re.compile(r"^-- DECIDE: ", re.MULTILINE)
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 15.0  # seconds between two tries
 CREATE_HISTORY = """
 create schema if not exists supabase_migrations;
@@ -83,6 +85,8 @@ async def migrate(
     status = await read_status(dsn, migrations)
     if status.problem:
         raise MigrationRefused(status.problem)
+    if undecided := next((each for each in status.missing if UNDECIDED.search(each.sql)), None):
+        raise MigrationRefused(f"{undecided.file} has a line that begins with `-- DECIDE:`; decide, and remove it.")
     if not status.missing:
         return []
     async with open_connection(dsn) as connection:
