@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from support.soak.fault import Check, Fault, Result, _most
-from support.soak.site import ended_between
+from support.soak.site import LIMIT, ended_between
 from support.timeline import READ, WRITE, Ended, Timeline
 
 
@@ -53,6 +54,14 @@ def test_missed(bad: Result, text: str) -> None:
     """A call that may not fail, a status, a recovery, a breaker or a measure beyond the bound misses it."""
     assert bad.missed == [text]
     assert f"MISSED ({text})" in bad.row()
+
+
+def test_changes_of_the_limiter_are_judged_where_redis_fails() -> None:
+    """The limiter's breaker opens on a busy machine too: it counts where the fault is one of Redis, and nowhere else."""
+    flapping = Counter(rate_limiter=9)
+    of_redis = replace(FAULT, may_fail=frozenset({LIMIT}))
+    assert Result(FAULT, 100, (), (), 0.0, flapping, 0, ()).missed == []
+    assert Result(of_redis, 100, (), (), 0.0, flapping, 0, ()).missed == ["rate_limiter changed 9 times"]
 
 
 def test_changes_of_the_server_that_changed_most() -> None:
