@@ -17,8 +17,8 @@ from wingmanmatch.session.v1 import session_service_pb2
 from wingmanmatch_server.bootstrap.matching import EXPIRY_INTERVAL
 from wingmanmatch_server.drivers.redis import open_redis
 
-# For a minute others leave it to the server that began; then it is done at the next interval.
 DELETED_WITHIN = 30.0  # seconds: each place in Redis is waited for as long as REDIS_TIMEOUT says
+# For a minute others leave it to the server that began; then it is done at the next interval.
 CLEANED_UP_WITHIN = 60 + EXPIRY_INTERVAL + TIMEOUT
 
 

@@ -57,7 +57,7 @@ def test_missed(bad: Result, text: str) -> None:
 
 
 def test_changes_of_the_limiter_are_judged_where_redis_fails() -> None:
-    """The limiter's breaker opens on a busy machine too: it counts where the fault is one of Redis, and nowhere else."""
+    """The limiter's breaker opens on a busy machine too: it counts where Redis fails, and nowhere else."""
     flapping = Counter(rate_limiter=9)
     of_redis = replace(FAULT, may_fail=frozenset({LIMIT}))
     assert Result(FAULT, 100, (), (), 0.0, flapping, 0, ()).missed == []
