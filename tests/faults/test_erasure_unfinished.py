@@ -43,7 +43,7 @@ async def test_redis_is_cleaned_up_when_it_is_back(admin_dsn: str, valkey: OwnVa
         me = (await join(client)).user_id
         opening = session_service_pb2.CreateSessionRequest(user_id=me)
         await client.session.CreateSession(opening, timeout=TIMEOUT)
-        assert await redis.client.keys("session:*")
+        assert await redis.client.keys("session:*:*")
         valkey.send(SIGSTOP)
         request = matching_service_pb2.DeleteProfileRequest(user_id=me)
         await client.matching.DeleteProfile(request, timeout=DELETED_WITHIN)
@@ -51,5 +51,5 @@ async def test_redis_is_cleaned_up_when_it_is_back(admin_dsn: str, valkey: OwnVa
         assert (await failure_of(call)).reason == "PROFILE_NOT_FOUND"
         valkey.send(SIGCONT)
         async with asyncio.timeout(CLEANED_UP_WITHIN):
-            while await redis.client.keys("session:*"):
+            while await redis.client.keys("session:*:*"):
                 await asyncio.sleep(0.05)

@@ -120,8 +120,8 @@ async def play(fault: Fault, site: Site) -> Result:
         during,
         after,
         max((call.at - episode.end for call in after), default=0.0),
-        _most(await site.changes(), changes),
-        max(now - before for now, before in zip(site.flips(), flips, strict=True)),
+        most(await site.changes(), changes),
+        max(most(site.flips(), flips).values(), default=0),
         checks,
     )
 
@@ -151,9 +151,9 @@ async def _settle(site: Site, fault: Fault, episode: Episode) -> list[Check]:
     )
 
 
-def _most(now: Sequence[Counter[str]], before: Sequence[Counter[str]]) -> Counter[str]:
-    """Return for each breaker how often it changed in the server in which it changed most often."""
-    most: Counter[str] = Counter()
+def most(now: Sequence[Counter[str]], before: Sequence[Counter[str]]) -> Counter[str]:
+    """Return how much each name has grown since `before` in the server in which it has grown most."""
+    grown: Counter[str] = Counter()
     for each, earlier in zip(now, before, strict=True):
-        most |= each - earlier
-    return most
+        grown |= each - earlier
+    return grown

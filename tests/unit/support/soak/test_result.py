@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from support.soak.fault import Check, Fault, Result, _most
+from support.soak.fault import Check, Fault, Result, most
 from support.soak.site import LIMIT, ended_between
+from support.soak.watching import SERVICES, Health
 from support.timeline import READ, WRITE, Ended, Timeline
 
 
@@ -68,7 +69,18 @@ def test_changes_of_the_server_that_changed_most() -> None:
     """Of several servers the most changes of each breaker count, since the fault began."""
     before = [Counter(database=2), Counter(redis=4)]
     now = [Counter(database=4, redis=1), Counter(database=1, redis=4)]
-    assert _most(now, before) == Counter(database=2, redis=1)
+    assert most(now, before) == Counter(database=2, redis=1)
+
+
+def test_flips_of_each_service_are_its_own() -> None:
+    """What one service changed before a fault hides nothing that another changes during it."""
+    health = Health()
+    matching, session = health.seen.values()
+    matching += [1, 2, 1, 2, 1]
+    session += [1]
+    before = [health.flips]
+    session += [2, 1]
+    assert most([health.flips], before) == Counter({SERVICES[1]: 2})
 
 
 def test_calls_in_between() -> None:
