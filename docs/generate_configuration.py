@@ -8,9 +8,9 @@ import typing
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from wingmanmatch_server.secret_files import is_secret
 from wingmanmatch_server.settings import REQUIRED_IN_PRODUCTION, Settings
 
 TARGET = Path(__file__).with_name("configuration.md")
@@ -21,6 +21,11 @@ HEAD = """# Settings
 Each setting is an environment variable, or a line of `.env` in the working directory; the environment wins, and an
 empty value counts as none. All problems are reported at once when a command starts, and never with the value.
 `wingmanmatch doctor` says whether what the settings lead to works.
+
+A secret may be in a file instead, as container platforms mount them: the variable of its name and `_FILE`, such as
+`LINK_SECRET_FILE=/run/secrets/link`, is the file's path. The file is read when a command starts, in UTF-8; one line
+break at its end does not count. It is an error if the file cannot be read or is empty, and if both variables are set.
+`REDIS_PASSWORD_FILE` and `DATABASE_PASSWORD_FILE` are settings of their own, read for each new connection.
 
 | variable | default | values | what it does |
 |---|---|---|---|
@@ -37,7 +42,8 @@ def row(name: str, field: FieldInfo) -> str:
     notes = [field.description or ""]
     if name in REQUIRED_IN_PRODUCTION:
         notes.append("**Required in production.**")
-    cells = [f"`{name.upper()}`", default(field), values(field), " ".join(notes)]
+    accepted = f"secret, or `{name.upper()}_FILE`" if is_secret(field) else values(field)
+    cells = [f"`{name.upper()}`", default(field), accepted, " ".join(notes)]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
@@ -58,7 +64,7 @@ def values(field: FieldInfo) -> str:
     limits = {type(each).__name__: each for each in field.metadata}
     if "Ge" in limits and "Le" in limits:
         return f"{limits['Ge'].ge} to {limits['Le'].le}"
-    return {SecretStr: "secret", Path: "path", bool: "`true`, `false`"}.get(kind, "text")
+    return {Path: "path", bool: "`true`, `false`"}.get(kind, "text")
 
 
 def _alternatives(annotation: typing.Any) -> tuple[typing.Any, ...]:

@@ -21,6 +21,8 @@ NEXT = """{version} is prepared; nothing is committed yet. Next:
   make lint test
   git commit --all --message "Release {version}"
   git tag --annotate v{version} --message "Release {version}"
+  echo "$(head -n 1 tests/previous_version; git rev-parse HEAD)" > tests/previous_version
+  git commit --all --message "Test beside version {version}"
   git push --follow-tags
 """
 

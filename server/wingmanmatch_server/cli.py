@@ -4,22 +4,23 @@ What a command needs is imported when it runs: the engines boot while the server
 """
 
 import asyncio
+import os
 import secrets
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from wingmanmatch_server import __version__
 from wingmanmatch_server.backup.commands import backup, restore
 from wingmanmatch_server.call.commands import call
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines, EngineError
+from wingmanmatch_server.exits import database_url_or_exit, fail, settings_or_exit
 from wingmanmatch_server.outbox.commands import app as outbox
-from wingmanmatch_server.settings import Environment, Settings, SettingsError, load_settings
+from wingmanmatch_server.settings import Environment, Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Run WingmanMatch.")
 
@@ -38,7 +39,8 @@ def _root() -> None:
 def serve() -> None:
     """Start the server, with its own PostgreSQL and Valkey unless DATABASE_URL and REDIS_URL name others."""
     started = time.monotonic()
-    settings = _settings()
+    settings = settings_or_exit()
+    _silence_grpc()
     with _engines(settings) as engines:
         from wingmanmatch_server.running import run  # noqa: PLC0415 - loads while the engines boot
 
@@ -48,9 +50,10 @@ def serve() -> None:
 @app.command(hidden=True)
 def worker() -> None:
     """Serve as one of the processes that `serve` starts where WORKERS says more than one."""
+    _silence_grpc()
     from wingmanmatch_server.running import run_worker  # noqa: PLC0415
 
-    run_worker(_settings())
+    run_worker(settings_or_exit())
 
 
 @app.command()
@@ -66,7 +69,7 @@ def demo(
     try:
         asyncio.run(play(target, data_dir, typer.echo))
     except DemoFailed as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -76,12 +79,12 @@ def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Try what is missing, and undo it.")] = False,
 ) -> None:
     """Bring the database of DATABASE_URL, or the embedded one, to the schema of this version."""
-    settings = _settings()
+    settings = settings_or_exit()
     if settings.by_rest:
-        _fail("DATABASE_URL is required to migrate: REST cannot")
+        fail("DATABASE_URL is required to migrate: REST cannot")
     with _engines(settings, valkey=False) as engines:
         engines.wait()
-        dsn = _database_dsn(settings, engines)
+        dsn = database_url_or_exit(settings) or engines.postgres_dsn
         _migrate(dsn, baseline=settings.supabase_url is None, status=status, dry_run=dry_run)
 
 
@@ -91,14 +94,14 @@ def seed(
     seed: Annotated[int, typer.Option(help="The same people for the same number.")] = 1,
 ) -> None:
     """Settle people who do not exist in the database of DATABASE_URL, or the embedded one, for trying things out."""
-    settings = _settings()
+    settings = settings_or_exit()
     if settings.environment is Environment.PRODUCTION:
-        _fail("seed is for development: ENVIRONMENT is production")
+        fail("seed is for development: ENVIRONMENT is production")
     if settings.by_rest:
-        _fail("DATABASE_URL is required to seed: REST cannot")
+        fail("DATABASE_URL is required to seed: REST cannot")
     with _engines(settings, valkey=False) as engines:
         engines.wait()
-        dsn = _database_dsn(settings, engines)
+        dsn = database_url_or_exit(settings) or engines.postgres_dsn
         _seed(dsn, profiles, seed, baseline=settings.supabase_url is None)
 
 
@@ -140,7 +143,7 @@ def create_key(
     try:
         typer.echo(describe_new_key(name, scope or ["*"], secrets.token_urlsafe(32)))
     except ApiKeyError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _migrate(dsn: str, *, baseline: bool, status: bool, dry_run: bool) -> None:
@@ -161,9 +164,9 @@ def _migrate(dsn: str, *, baseline: bool, status: bool, dry_run: bool) -> None:
             said = asyncio.run(migrating.tell_migration(dsn, baseline=baseline, warn=_warn))
         typer.echo(said)
     except MigrationError as error:
-        _fail(str(error))
+        fail(str(error))
     except (asyncpg.PostgresError, *AWAY) as error:
-        _fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
+        fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
 
 
 def _warn(sentence: str) -> None:
@@ -188,28 +191,19 @@ def _seed(dsn: str, profiles: int, seed: int, *, baseline: bool) -> None:
             task = progress.add_task("people", total=profiles)
             asyncio.run(seed_people(dsn, profiles, seed=seed, tell=lambda count: progress.advance(task, count)))
     except MigrationError as error:
-        _fail(str(error))
+        fail(str(error))
     except (asyncpg.PostgresError, *AWAY) as error:
-        _fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
+        fail(f"DATABASE_URL cannot be used: {type(error).__name__}")
     typer.echo(f"{profiles:,} people are settled ({time.monotonic() - started:.1f} s).")
 
 
-def _database_dsn(settings: Settings, engines: EmbeddedEngines) -> str:
-    from wingmanmatch_server.drivers.postgres_address import with_password  # noqa: PLC0415
+def _silence_grpc() -> None:
+    """Let gRPC's core log errors only; call it before grpc is imported, or it has no effect.
 
-    if settings.database_url is None:
-        return engines.postgres_dsn
-    try:
-        return with_password(settings.database_url.get_secret_value(), settings.database_password_file)
-    except OSError as error:
-        _fail(f"DATABASE_PASSWORD_FILE cannot be read: {error.strerror}")
-
-
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except SettingsError as error:
-        _fail(*error.problems)
+    It writes to standard error itself and waits for it. Each failed TLS handshake would be a line, so that strangers
+    could fill a pipe that nobody reads.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 @contextmanager
@@ -223,12 +217,6 @@ def _engines(settings: Settings, *, valkey: bool = True) -> Iterator[EmbeddedEng
         engines.start()
         yield engines
     except EngineError as error:
-        _fail(str(error))
+        fail(str(error))
     finally:
         engines.stop()
-
-
-def _fail(*sentences: str) -> NoReturn:
-    for sentence in sentences:
-        typer.echo(f"wingmanmatch {__version__}: {sentence}", err=True)
-    sys.exit(1)

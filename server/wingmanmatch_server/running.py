@@ -3,7 +3,8 @@
 import asyncio
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
@@ -12,6 +13,7 @@ import typer
 import uvloop
 
 from wingmanmatch_server import __version__, errors
+from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import Migration, read_migrations
 from wingmanmatch_server.drivers.migrations import MigrationError, migrate
@@ -22,9 +24,11 @@ from wingmanmatch_server.identity.certificates import CertificateError
 from wingmanmatch_server.ratelimit.policy_file import PolicyFileError
 from wingmanmatch_server.serving import AddressInUse, serve
 from wingmanmatch_server.settings import Settings
-from wingmanmatch_server.telemetry.logs import configure_logs
+from wingmanmatch_server.telemetry.log_writer import LogWriter
+from wingmanmatch_server.telemetry.logs import open_logs
 from wingmanmatch_server.waiting import answering_probes
 from wingmanmatch_server.workers.assignment import Assignment, read_assignment, stop_with_supervisor, tell_ready
+from wingmanmatch_server.workers.backoff import Backoff
 from wingmanmatch_server.workers.process import WorkerFailed
 from wingmanmatch_server.workers.supervisor import supervise
 
@@ -47,17 +51,26 @@ EXPECTED = (
 
 def run(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
     """Serve until stopped. Ends the process with a sentence if that cannot begin. `started` is monotonic seconds."""
-    configure_logs(settings.log_format, sys.stderr.buffer)
-    engines.wait()
-    _run(_serve(settings, engines, started))
+    with _logs(settings) as logs:
+        engines.wait()
+        _run(_serve(settings, engines, logs, started))
 
 
 def run_worker(settings: Settings) -> None:
     """Serve as one of a supervisor's workers, which says where by standard input, until it says stop or is gone."""
-    configure_logs(settings.log_format, sys.stderr.buffer)
-    assignment = read_assignment()
-    listens = {"grpc_listen": assignment.grpc_listen, "http_listen": assignment.http_listen}
-    _run(_work(settings.model_copy(update=listens), assignment))
+    with _logs(settings) as logs:
+        assignment = read_assignment()
+        listens = {"grpc_listen": assignment.grpc_listen, "http_listen": assignment.http_listen}
+        _run(_work(settings.model_copy(update=listens), assignment, logs))
+
+
+@contextmanager
+def _logs(settings: Settings) -> Iterator[LogWriter]:
+    with (
+        open(sys.stderr.fileno(), "wb", buffering=0, closefd=False) as output,
+        open_logs(settings.log_format, output) as logs,
+    ):
+        yield logs
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -70,7 +83,7 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         sys.exit(f"wingmanmatch {__version__}: DATABASE_URL cannot be used: {type(error).__name__}")
 
 
-async def _serve(settings: Settings, engines: EmbeddedEngines, started: float) -> None:
+async def _serve(settings: Settings, engines: EmbeddedEngines, logs: LogWriter, started: float) -> None:
     database_url = _database_url(settings, engines)
     applied = await _migrate(settings, database_url)
 
@@ -79,16 +92,17 @@ async def _serve(settings: Settings, engines: EmbeddedEngines, started: float) -
         typer.echo(banner(settings, engines, applied, grpc_addresses, http_address, seconds))
 
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else engines.redis_url
-    if settings.workers == 1:
-        await serve(settings, database_url, redis_url, lambda grpc, http: announce([grpc], http))
-    elif not await supervise(settings, database_url, redis_url, announce):
-        sys.exit(1)
+    async with background(engines.keep_running(Backoff)):
+        if settings.workers == 1:
+            await serve(settings, database_url, redis_url, logs, lambda grpc, http: announce([grpc], http))
+        elif not await supervise(settings, database_url, redis_url, announce):
+            sys.exit(1)
 
 
-async def _work(settings: Settings, assignment: Assignment) -> None:
+async def _work(settings: Settings, assignment: Assignment, logs: LogWriter) -> None:
     stop_with_supervisor()
     urls = (assignment.database_url, assignment.redis_url)
-    await serve(settings, *urls, lambda grpc_address, _http: tell_ready(grpc_address))
+    await serve(settings, *urls, logs, lambda grpc_address, _http: tell_ready(grpc_address))
 
 
 def _database_url(settings: Settings, engines: EmbeddedEngines) -> str | None:

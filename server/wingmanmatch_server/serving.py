@@ -16,11 +16,14 @@ from wingmanmatch_server.bootstrap import Application, open_application
 from wingmanmatch_server.connections import ConnectionLimits
 from wingmanmatch_server.identity.certificates import CertificateFiles, ServerCertificates
 from wingmanmatch_server.settings import Settings
+from wingmanmatch_server.telemetry.log_writer import LogWriter
+from wingmanmatch_server.telemetry.metrics import LogMetrics
 from wingmanmatch_server.web import serve_web
 
 OWN_FILES = 512  # files and sockets besides those of clients
 CLEANUP = 5.0  # seconds that cancelled handlers have to end
 LAST_RESORT = 30.0  # seconds after drain and grace by which closing everything must have ended
+LAST_WORDS = 1.0  # seconds that standard error has to take the sentence about it
 
 
 # Takes the address of gRPC and that of HTTP, each HOST:PORT.
@@ -34,8 +37,12 @@ class AddressInUse(Exception):
         super().__init__(f"{address} is taken by another program; stop it, or set {setting} to another address")
 
 
-async def serve(settings: Settings, database_url: str | None, redis_url: str, announce: Announce) -> None:
+async def serve(
+    settings: Settings, database_url: str | None, redis_url: str, logs: LogWriter, announce: Announce
+) -> None:
     """Serve until a signal says stop; `announce` is called once the server answers, with its addresses.
+
+    `logs` takes the access log.
 
     SIGTERM drains first: health is NOT_SERVING for `drain_delay` seconds while calls are still served, so that load
     balancers turn away in time. SIGINT, a person's Ctrl-C, does not wait for them. A second signal ends all waiting.
@@ -44,13 +51,14 @@ async def serve(settings: Settings, database_url: str | None, redis_url: str, an
     signals = stop_signals()
     allow_sockets(settings.max_connections)
     async with (
-        open_application(settings, database_url, redis_url, sys.stderr.buffer) as application,
+        open_application(settings, database_url, redis_url, logs) as application,
         _web(settings, application) as http_port,
         listening(application, settings.grpc_listen, credentials_of(settings), limits=connection_limits(settings)) as (
             server,
             grpc_port,
         ),
     ):
+        LogMetrics(application.registry, lambda: logs.dropped)
         announce(with_port(settings.grpc_listen, grpc_port), with_port(settings.http_listen, http_port))
         received = await signals.get()
         end_within(longest_stop(settings))
@@ -79,7 +87,11 @@ def end_within(seconds: float) -> None:
     """End the process with status 1 after so many seconds, whatever it waits for: its event loop may be blocked."""
 
     def end() -> None:
-        sys.stderr.write(f"wingmanmatch: not stopped after {seconds:g} s, ended by force\n")
+        sentence = f"wingmanmatch: not stopped after {seconds:g} s, ended by force\n"
+        # In a thread, because nobody may read it.
+        saying = threading.Thread(target=sys.stderr.write, args=(sentence,), daemon=True)
+        saying.start()
+        saying.join(LAST_WORDS)
         os._exit(1)
 
     timer = threading.Timer(seconds, end)

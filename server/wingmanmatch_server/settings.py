@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from wingmanmatch_server.drivers.redis_url import parse_redis_url, without_account
 from wingmanmatch_server.identity.api_keys import parse_keys
+from wingmanmatch_server.secret_files import WithSecretFiles
 from wingmanmatch_server.telemetry.logs import LogFormat
 
 MAX_PORT = 65535
@@ -39,7 +40,7 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
-class Settings(BaseSettings):
+class Settings(WithSecretFiles):
     """Each field is the environment variable of its name in upper case; an empty variable counts as unset."""
 
     model_config = SettingsConfigDict(

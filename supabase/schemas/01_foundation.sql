@@ -135,7 +135,7 @@ $$;
 
 comment on function internal.recall_answer is
     'Returns the answer remembered for p_request_id, or null if the caller is to act and then call remember_answer. '
-    'Call it before taking any lock. Raises WM400 REQUEST_ID_REUSED if p_arguments are not those of the first call.';
+    'Call it before lock_people. Raises WM400 REQUEST_ID_REUSED if p_arguments are not those of the first call.';
 
 create function internal.remember_answer(p_scope text, p_user_id uuid, p_request_id uuid, p_answer jsonb)
     returns jsonb
@@ -143,8 +143,10 @@ create function internal.remember_answer(p_scope text, p_user_id uuid, p_request
     set search_path = ''
 as $$
 begin
-    update public.request_keys k set answer = p_answer
-    where k.scope = p_scope and k.user_id = p_user_id and k.request_id = p_request_id;
+    if p_request_id is not null then
+        update public.request_keys k set answer = p_answer
+        where k.scope = p_scope and k.user_id = p_user_id and k.request_id = p_request_id;
+    end if;
     return p_answer;
 end
 $$;

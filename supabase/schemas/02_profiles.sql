@@ -101,6 +101,8 @@ create function internal.store_profile(p_user_id uuid, p_profile jsonb)
     language plpgsql
     set search_path = ''
 as $$
+declare
+    local_time timestamp;
 begin
     insert into public.user_profiles (
         id, email, first_name, last_name, bio, photo_url, experience_level, confidence_archetype,
@@ -136,12 +138,15 @@ begin
         time_zone = excluded.time_zone,
         locale = excluded.locale,
         active = excluded.active,
-        update_time = now();
+        update_time = now()
+    -- Raises class 22 for a name that no clock knows.
+    returning now() at time zone time_zone into local_time;
 end
 $$;
 
 comment on function internal.store_profile is
-    'Creates or replaces the row of user_profiles; fields left out take their defaults.';
+    'Creates or replaces the row of user_profiles; fields left out take their defaults. Raises class 22 for an unknown '
+    'time zone.';
 
 create function internal.store_location(p_user_id uuid, p_location jsonb)
     returns void
@@ -179,14 +184,14 @@ declare
 begin
     person := (p_profile ->> 'user_id')::uuid;
     perform internal.require(person is not null, 'profile.user_id', 'user_id is required');
+    perform internal.lock_user_id(person);
     answer := internal.recall_answer('upsert_profile', person, p_request_id, asked);
     if answer is not null then
         return answer;
     end if;
+    perform internal.lock_people(array[person]);
     perform internal.store_profile(person, asked);
     perform internal.store_location(person, asked -> 'location');
-    -- Raises class 22 for a name that no clock knows.
-    perform now() at time zone p.time_zone from public.user_profiles p where p.id = person;
     perform internal.enter_match_pool(person);
     return internal.remember_answer('upsert_profile', person, p_request_id, public.get_profile(person));
 exception

@@ -1,6 +1,15 @@
 -- Who can be met, and where: one narrow row a person, and who is kept apart from whom.
 --
--- A row of match_pool is also the lock on everything that changes between its person and others.
+-- A row of match_pool is also the lock on everything that changes about its person. Locks are taken in this order, so
+-- that nothing waits in a circle:
+--
+--   1. the user_id (lock_user_id), which can be locked before there is a row, by what makes or erases a profile;
+--   2. the row of request_keys (recall_answer);
+--   3. the rows of match_pool (lock_people), all of them at once, in the order of user_id;
+--   4. all other rows, and as the transaction commits the feeds of events, in the order of user_id.
+--
+-- What changes rows about a person without the person's lock, as sweeps and deliveries of emails do, waits for at most
+-- one row while it holds none that a holder of people could wait for; beyond that it skips what is locked.
 
 create function internal.distance_miles(
     p_latitude double precision, p_longitude double precision,
@@ -138,10 +147,26 @@ $$;
 comment on function internal.enter_match_pool is
     'Brings the person''s row of match_pool up to date with profile and location.';
 
+create function internal.lock_user_id(p_user_id uuid)
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('user_id/' || p_user_id, 0));
+end
+$$;
+
+comment on function internal.lock_user_id is
+    'Locks a user_id, whether or not there is a profile, until the transaction ends. May wait; call it once, before '
+    'any other lock. Only what makes or erases profiles needs it.';
+
 create function internal.lock_people(p_user_ids uuid[])
     returns void
     language plpgsql
     set search_path = ''
+    -- To plan anew for each array costs more than to run.
+    set plan_cache_mode = force_generic_plan
 as $$
 begin
     perform from public.match_pool m where m.user_id = any (p_user_ids) order by m.user_id for no key update;
@@ -149,8 +174,8 @@ end
 $$;
 
 comment on function internal.lock_people is
-    'Locks these people''s rows of match_pool until the transaction ends. May wait; call it once, before any other '
-    'lock.';
+    'Locks these people''s rows of match_pool until the transaction ends. May wait; call it once, before any lock but '
+    'those of lock_user_id and recall_answer.';
 
 create function internal.lock_person(p_user_id uuid)
     returns void

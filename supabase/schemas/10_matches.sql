@@ -1,8 +1,7 @@
 -- Invitations and what becomes of them.
 --
--- Two rows of match_pool are the lock on everything between two people, and lock_people is the only thing that waits.
--- It is called once a transaction, before any other lock on people or matches, and takes its rows in the order of
--- user_id; whatever needs another person after that skips those who are locked. So there is no circular wait.
+-- Two rows of match_pool are the lock on everything between two people (03_match_pool.sql has the order of all locks).
+-- Whatever needs another person after lock_people skips those who are locked.
 
 create table public.matches (
     id uuid primary key default gen_random_uuid(),
@@ -162,13 +161,22 @@ begin
         update public.matches m set state = 'EXPIRED' from due where m.id = due.id returning m.id
     )
     select array_agg(marked.id) into expired from marked;
-    perform internal.cancel_notifications(p_match_id => id, p_kind => 'MATCH_INVITATION') from unnest(expired) id;
-    return coalesce(cardinality(expired), 0);
+    if expired is null then
+        return 0;
+    end if;
+    -- An email passed over because it is locked expires with the match.
+    update public.notifications n set state = 'CANCELLED'
+    where n.id in (
+        select w.id from public.notifications w
+        where w.match_id = any (expired) and w.state = 'PENDING' and w.kind = 'MATCH_INVITATION'
+        for update skip locked);
+    return cardinality(expired);
 end
 $$;
 
 comment on function internal.mark_expired is
-    'Marks those of the matches EXPIRED that are pending and past their time, and returns how many. Never waits. '
+    'Marks those of the matches EXPIRED that are pending and past their time, and returns how many; it skips what is '
+    'locked, and waits only for the feeds of events as the transaction commits. '
     'Their people are free already: match_pool.busy_until has passed.';
 
 create function public.expire_matches(p_limit integer default 100)

@@ -101,7 +101,12 @@ create function internal.drop_meetup_mails(p_meetup public.meetups)
 as $$
 begin
     update public.notifications n set state = 'CANCELLED'
-    where n.match_id = p_meetup.match_id and n.state = 'PENDING' and n.payload ->> 'meetup_id' = p_meetup.id::text;
+    where n.id in (
+        -- In the order of ids, as an erasure locks them that finds some by their address.
+        select w.id from public.notifications w
+        where w.match_id = p_meetup.match_id and w.state = 'PENDING' and w.payload ->> 'meetup_id' = p_meetup.id::text
+        order by w.id
+        for update);
 end
 $$;
 

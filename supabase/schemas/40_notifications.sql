@@ -268,6 +268,8 @@ begin
         return answer;
     end if;
     perform internal.require(p_kind = any (internal.notification_kinds()), 'content', 'content must be a kind of mail');
+    -- So that no email is written to somebody who is just being erased.
+    perform internal.lock_people(array[p_user_id]);
     select * into person from public.user_profiles p where p.id = p_user_id;
     if not found and p_recipient_email is null then
         perform internal.raise_error('WM404', 'PROFILE_NOT_FOUND', 'the person to notify has no profile',

@@ -136,6 +136,7 @@ begin
         not exists (
             select from jsonb_array_elements(p_kinds) k where k ->> 'kind' <> all (internal.notification_kinds())),
         'kinds', 'kinds must be kinds of mail');
+    perform internal.lock_people(array[p_user_id]);
     perform internal.preferences_json(p_user_id);
     perform internal.set_notification_kinds(
         p_user_id,

@@ -258,7 +258,11 @@ begin
         epoch = n.epoch + 1,
         lease_owner = null,
         lease_expire_time = null
-    where n.state = 'SENDING' and n.lease_owner = p_owner;
+    where n.id in (
+        -- What is locked is being ended by somebody else. As nothing here waits, there is no circular wait.
+        select w.id from public.notifications w
+        where w.state = 'SENDING' and w.lease_owner = p_owner
+        for update skip locked);
     get diagnostics released = row_count;
     if released > 0 then
         perform pg_notify('notifications', '');
@@ -268,7 +272,8 @@ end
 $$;
 
 comment on function public.release_notifications is
-    'Give back what an owner has leased, for others to take at once, and return how many.';
+    'Give back what an owner has leased, for others to take at once, and return how many. What somebody else is just '
+    'changing is left to them, or to the end of its lease.';
 
 create function internal.clear_notification(
     p_id uuid, p_epoch bigint, p_rendered jsonb, p_lease_seconds double precision default 60

@@ -109,7 +109,10 @@ begin
     delete from public.delivery_events e
     where e.event_id in (
         select o.event_id from public.delivery_events o
-        where o.receive_time < now() - interval '30 days' order by o.receive_time limit p_limit);
+        where o.receive_time < now() - interval '30 days'
+        order by o.receive_time
+        limit p_limit
+        for update skip locked);
     get diagnostics purged = row_count;
     return jsonb_build_object('purged', purged);
 end

@@ -1,8 +1,9 @@
 -- Erasing a person: everything about them goes in one transaction, and other people's history keeps an empty place.
 -- What lies outside the database is cleaned up after the commit, and remembered here until it is.
 --
--- An erasure empties what is kept of the person in the histories of others, also of matches that ended long ago. So it
--- locks everybody whom the person ever met: two who once met can be erased at the same time without a circular wait.
+-- An erasure empties what is kept of the person in the histories of others, also of matches that ended long ago, and
+-- deletes who is kept apart from the person. So it locks all of them: two of whom one knows the other can be erased at the
+-- same time without a circular wait.
 
 create table public.erasures (
     id uuid primary key default gen_random_uuid(),
@@ -34,11 +35,15 @@ begin
     return array(
         select m.invitee_id from public.matches m where m.requester_id = p_user_id and m.invitee_id is not null
         union
-        select m.requester_id from public.matches m where m.invitee_id = p_user_id and m.requester_id is not null);
+        select m.requester_id from public.matches m where m.invitee_id = p_user_id and m.requester_id is not null
+        union
+        -- Each of two who are kept apart has a row about the other.
+        select a.other_id from public.avoidances a where a.user_id = p_user_id);
 end
 $$;
 
-comment on function internal.partners_of is 'Returns the people with whom the person ever had a match.';
+comment on function internal.partners_of is
+    'Returns the people with whom the person ever had a match, and from whom the person is kept apart.';
 
 create function internal.lock_person_and_partners(p_user_id uuid)
     returns void
@@ -67,7 +72,7 @@ end
 $$;
 
 comment on function internal.lock_person_and_partners is
-    'Locks the person and everybody whom the person ever met as lock_people does. Raises WM412 CONFLICT.';
+    'Locks the person and all partners_of the person as lock_people does. Raises WM412 CONFLICT.';
 
 create function internal.without_person(p_answer jsonb, p_user_id uuid)
     returns jsonb
@@ -112,6 +117,41 @@ $$;
 
 comment on function internal.erased_candidate is 'Returns what is left of an erased person, as a candidate.';
 
+create function internal.notifications_to(p_user_id uuid, p_address text)
+    returns uuid[]
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return array(
+        select n.id from public.notifications n where n.user_id = p_user_id
+        union
+        -- Also what was addressed by hand, unless it is the address of another person too.
+        select n.id from public.notifications n
+        where lower(n.recipient_email) = p_address and not exists (
+            select from public.user_profiles p where p.id = n.user_id and lower(p.email) = p_address));
+end
+$$;
+
+comment on function internal.notifications_to is
+    'Returns the emails to the person, and those to the address, in lower case, that are to no other person.';
+
+create function internal.notifications_about(p_user_id uuid)
+    returns uuid[]
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return array(
+        select n.id from public.notifications n where n.match_id in (
+            select m.id from public.matches m where m.requester_id = p_user_id or m.invitee_id = p_user_id));
+end
+$$;
+
+comment on function internal.notifications_about is 'Returns the emails about the person''s matches, to whomever.';
+
 create function internal.erase_from_notifications(p_user_id uuid)
     returns void
     language plpgsql
@@ -119,15 +159,12 @@ create function internal.erase_from_notifications(p_user_id uuid)
 as $$
 declare
     address constant text := (select lower(p.email) from public.user_profiles p where p.id = p_user_id);
+    addressed constant uuid[] := internal.notifications_to(p_user_id, address);
+    about constant uuid[] := internal.notifications_about(p_user_id);
 begin
-    with gone as (
-        delete from public.notifications n
-        where n.user_id = p_user_id
-            -- Also what was addressed by hand, unless it is the address of another person too.
-            or lower(n.recipient_email) = address and not exists (
-                select from public.user_profiles p where p.id = n.user_id and lower(p.email) = address)
-        returning n.id
-    )
+    -- In the order of ids, since an erasure of somebody else with whom this one shares an address may want them too.
+    perform from public.notifications n where n.id = any (addressed || about) order by n.id for update;
+    with gone as (delete from public.notifications n where n.id = any (addressed) returning n.id)
     delete from public.delivery_events e using gone where e.notification_id = gone.id;
     delete from public.notification_preferences p where p.user_id = p_user_id;
     -- Others' emails speak of the person. One that is being sent finds its lease gone.
@@ -138,8 +175,7 @@ begin
         lease_expire_time = null,
         payload = '{}',
         rendered = null
-    where n.match_id in (
-        select m.id from public.matches m where m.requester_id = p_user_id or m.invitee_id = p_user_id);
+    where n.id = any (about);
 end
 $$;
 
@@ -151,13 +187,22 @@ create function internal.erase_from_answers(p_user_id uuid)
     language plpgsql
     set search_path = ''
 as $$
+declare
+    -- A minute early, so that none expires meanwhile.
+    expired_at constant timestamptz := clock_timestamp() + interval '1 minute';
+    others constant uuid[] := internal.partners_of(p_user_id);
 begin
-    delete from public.request_keys k where k.user_id = p_user_id;
+    -- A call that replaces an expired answer has locked it, and may wait for the people that this erasure has locked. So
+    -- it is passed over: the call overwrites it, or fails and leaves it to purge_request_keys.
+    delete from public.request_keys k
+    where (k.scope, k.user_id, k.request_id) in (
+        select x.scope, x.user_id, x.request_id from public.request_keys x
+        where x.expire_time <= expired_at and (
+            x.user_id = p_user_id or x.user_id = any (others) and x.answer::text like '%' || p_user_id || '%')
+        for update skip locked);
+    delete from public.request_keys k where k.user_id = p_user_id and k.expire_time > expired_at;
     update public.request_keys k set answer = internal.without_person(k.answer, p_user_id)
-    where k.answer::text like '%' || p_user_id || '%' and k.user_id in (
-        select case p_user_id when m.requester_id then m.invitee_id else m.requester_id end
-        from public.matches m
-        where m.requester_id = p_user_id or m.invitee_id = p_user_id);
+    where k.user_id = any (others) and k.expire_time > expired_at and k.answer::text like '%' || p_user_id || '%';
 end
 $$;
 
@@ -257,6 +302,7 @@ declare
     digest constant bytea := sha256(convert_to(p_user_id || '/' || p_request_id, 'UTF8'));
     erasure uuid;
 begin
+    perform internal.lock_user_id(p_user_id);
     perform internal.lock_person_and_partners(p_user_id);
     if not exists (select from public.user_profiles p where p.id = p_user_id) then
         if not exists (select from public.erasures e where e.request_digest = digest) then
@@ -289,7 +335,9 @@ as $$
 declare
     claimed jsonb;
 begin
-    delete from public.erasures e where e.user_id is null and e.expire_time <= now();
+    delete from public.erasures e
+    where e.id in (
+        select o.id from public.erasures o where o.user_id is null and o.expire_time <= now() for update skip locked);
     with due as (
         select e.id from public.erasures e
         where e.user_id is not null and e.next_attempt_time <= now()

@@ -8,6 +8,7 @@ What needs a person's decision is named in lines that `make lint` refuses until 
 
 import argparse
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,7 +22,9 @@ from structure import Structure, structure_of_migrations, structure_of_script
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import read_migrations
 
-MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+REPOSITORY = Path(__file__).resolve().parents[2]
+MIGRATIONS = REPOSITORY / "supabase" / "migrations"
+PREVIOUS_VERSION = REPOSITORY / "tests" / "previous_version"
 NOTHING = f"{DECIDE}the schema does not change. Write what is to be done with the rows, or delete this file.\n"
 
 
@@ -45,6 +48,18 @@ def check() -> int:
     return bool(found)
 
 
+def oldest_server() -> str:
+    """Return the newest migration of the version before, by git; the newest of all where git does not know it."""
+    newest = read_migrations(MIGRATIONS)[-1].version
+    try:
+        commit = PREVIOUS_VERSION.read_text("utf-8").split()[-1]
+        command = ("git", "-C", str(REPOSITORY), "ls-tree", "--name-only", f"{commit}:supabase/migrations")
+        listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own
+    except (OSError, subprocess.CalledProcessError):
+        return newest
+    return max((file.partition("_")[0] for file in listed.split()), default=newest)
+
+
 def write(name: str, now: Callable[[], datetime]) -> int:
     """Write the migration and return the exit code."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", name):
@@ -53,8 +68,8 @@ def write(name: str, now: Callable[[], datetime]) -> int:
     version = max(now().strftime("%Y%m%d%H%M%S"), str(int(newest) + 1))
     body = write_delta(*compare(), read_declared()) or NOTHING
     path = MIGRATIONS / f"{version}_{name}.sql"
-    path.write_text(f"-- oldest-server: {newest}\n--\n{DECIDE}say why in this place.\n\n{body}", "utf-8")
-    print(f"{path.relative_to(MIGRATIONS.parents[1])}: {body.count(DECIDE) + 1} decisions are left to you.")
+    path.write_text(f"-- oldest-server: {oldest_server()}\n--\n{DECIDE}say why in this place.\n\n{body}", "utf-8")
+    print(f"{path.relative_to(REPOSITORY)}: {body.count(DECIDE) + 1} decisions are left to you.")
     return 0
 
 

@@ -134,11 +134,16 @@ def test_a_release_commits_and_tags_nothing(checkout: Checkout) -> None:
     before = checkout.git("rev-parse", "HEAD")
     printed = checkout.make("release", "VERSION=0.1.0").stdout
     assert (checkout.git("rev-parse", "HEAD"), checkout.git("tag")) == (before, "")
-    commands = [line.strip() for line in printed.splitlines() if line.startswith("  git ")]
-    assert [command.split()[1] for command in commands] == ["commit", "tag", "push"]
-    for command in commands[:2]:
-        checkout.git(*[word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command)[1:]])
+    commands = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
+    assert commands.pop(0) == "make lint test"
+    assert commands.pop() == "git push --follow-tags"
+    for command in commands:
+        checkout.shell(command)
     assert (checkout.status(), checkout.git("tag")) == ("", "v0.1.0\n")
+    comment, previous = checkout.read("tests/previous_version").splitlines()
+    assert comment.startswith("# The commit of the previous version")
+    for name in ("v0.1.0^{commit}", "HEAD~"):
+        assert checkout.git("rev-parse", name) == f"{previous}\n"
 
 
 def test_a_release_promises_what_was_added(checkout: Checkout) -> None:

@@ -20,6 +20,7 @@ PARTS = (
     "clients/typescript/package-lock.json",
     "protos",
     "server/wingmanmatch_server/__init__.py",
+    "tests/previous_version",
 )
 CHANGELOG = """# Changelog
 
@@ -35,6 +36,7 @@ CHANGELOG = """# Changelog
 """
 # A git hook or an outer make would steer those that a test starts.
 STEERING = ("GIT_", "MAKE", "MFLAGS", "REASON", "VERSION")
+NAMED = {"NAME": "Ada", "EMAIL": "ada@example.test"}
 AUTHOR = ("-c", "user.name=Ada", "-c", "user.email=ada@example.test", "-c", "commit.gpgsign=false")
 
 
@@ -73,6 +75,11 @@ class Checkout:
     def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a Python script of the checkout with this Python."""
         return self._run(sys.executable, script, *arguments)
+
+    def shell(self, line: str) -> None:
+        """Run a line of shell here, with an author for git. Raises CalledProcessError if it fails."""
+        author = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in NAMED.items()}
+        self._run("env", *(f"{name}={value}" for name, value in author.items()), "sh", "-c", line).check_returncode()
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run make with the programs installed beside this Python, without installing any."""

@@ -5,9 +5,10 @@ import itertools
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import redis.asyncio as redis
 
@@ -36,7 +37,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def start_node(port: int, folder: Path, more: dict[str, str]) -> "subprocess.Popen[bytes]":
+def start_node(port: int, folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> "subprocess.Popen[bytes]":
     """Start one node, with more options."""
     folder.mkdir()
     options = {

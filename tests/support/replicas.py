@@ -4,7 +4,7 @@ import asyncio
 import signal
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.envoy import free_ports, running_envoy
-from support.served import Served, start
+from support.served import INSTALLED, Served, start
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2, matching_service_pb2_grpc
 
 CALLERS = 4
@@ -67,17 +67,22 @@ async def loaded(port: int) -> AsyncIterator[Load]:
 
 
 class Replica:
-    """A server on a port and a data folder of its own."""
+    """A server on a port and a data folder of its own; `program` is another version's command."""
 
-    def __init__(self, port: int, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, port: int, folder: Path, environment: Mapping[str, str], program: Sequence[str] = INSTALLED
+    ) -> None:
         self._folder = folder
+        self._program = program
         self._environment = {**environment, "GRPC_LISTEN": f"127.0.0.1:{port}"}
         self.served: Served | None = None
 
     async def start(self) -> None:
         """Start it and return once it answers."""
         with (self._folder / "said").open("a") as log:
-            self.served = await asyncio.to_thread(start, self._folder, log=log, **self._environment)
+            self.served = await asyncio.to_thread(
+                start, self._folder, log=log, program=self._program, **self._environment
+            )
 
     async def terminate(self) -> int:
         """Send SIGTERM and return the status with which it ends."""

@@ -5,12 +5,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 BIN = Path(sys.executable).parent
+INSTALLED = (str(BIN / "wingmanmatch"),)
 STARTED = "Ctrl-C stops everything."
 
 
@@ -34,11 +35,16 @@ class Served:
         return self.process.wait(30)
 
 
-def command(*arguments: str, log: int | IO[str] = subprocess.PIPE, **environment: str) -> "subprocess.Popen[str]":
-    """Start the command in an environment that holds no settings but those given, its standard error going to `log`."""
+def command(
+    *arguments: str, log: int | IO[str] = subprocess.PIPE, program: Sequence[str] = INSTALLED, **environment: str
+) -> "subprocess.Popen[str]":
+    """Start the command in an environment that holds no settings but those given, its standard error going to `log`.
+
+    `program` is another version's command.
+    """
     inherited = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR") if name in os.environ}
     return subprocess.Popen(
-        [BIN / "wingmanmatch", *arguments],
+        [*program, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -48,13 +54,15 @@ def command(*arguments: str, log: int | IO[str] = subprocess.PIPE, **environment
     )
 
 
-def start(data_dir: Path, *, log: int | IO[str] = subprocess.PIPE, **environment: str) -> Served:
+def start(
+    data_dir: Path, *, log: int | IO[str] = subprocess.PIPE, program: Sequence[str] = INSTALLED, **environment: str
+) -> Served:
     """Start a server on ports that are free and return it once it answers; fail with what it said if it ends.
 
     One that will log much needs a file for `log`: nobody reads the pipe.
     """
     ports = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0", "DATA_DIR": str(data_dir)}
-    process = command("serve", log=log, **ports | environment)
+    process = command("serve", log=log, program=program, **ports | environment)
     assert process.stdout
     lines = []
     for line in process.stdout:

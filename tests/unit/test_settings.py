@@ -121,3 +121,18 @@ def test_sharing_is_off_for_a_reason(monkeypatch: pytest.MonkeyPatch, feature: s
     assert Settings().why_not_shared(feature) == ""
     monkeypatch.setenv(f"ENABLE_{feature.upper()}", "false")
     assert Settings().why_not_shared(feature) == f"ENABLE_{feature.upper()} is false"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (None, "REDIS_PASSWORD_FILE and REDIS_URL are needed together"),
+        ("redis://:secret@host", "REDIS_PASSWORD_FILE replaces the password of REDIS_URL, which must have none"),
+    ],
+)
+def test_password_file_of_redis(monkeypatch: pytest.MonkeyPatch, url: str | None, said: str) -> None:
+    """The file needs a URL, and one without a password."""
+    monkeypatch.setenv("REDIS_PASSWORD_FILE", "/run/secrets/redis")
+    if url:
+        monkeypatch.setenv("REDIS_URL", url)
+    assert problems() == [said]

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wingmanmatch_server import __version__
-from wingmanmatch_server.settings import Settings, SettingsError, load_settings
+from wingmanmatch_server.exits import database_url_or_exit, fail, settings_or_exit
+from wingmanmatch_server.settings import Settings
 
 if TYPE_CHECKING:
     from wingmanmatch_server.backup.programs import Programs
@@ -30,9 +30,9 @@ def backup(
 
     The server may go on running. Redis or Valkey and the outbox folder are not included.
     """
-    settings = _settings()
+    settings = settings_or_exit()
     if settings.by_rest:
-        _fail("DATABASE_URL is required to back up: REST cannot")
+        fail("DATABASE_URL is required to back up: REST cannot")
     with _terminable(), _failing_with_a_sentence():
         _back_up(settings, file, force=force)
 
@@ -46,9 +46,9 @@ def restore(
 
     If that fails, the database stays as it was.
     """
-    settings = _settings()
+    settings = settings_or_exit()
     if settings.database_url or settings.by_rest:
-        _fail("restore is for the embedded database: unset DATABASE_URL and SUPABASE_URL, or see docs/operations.md")
+        fail("restore is for the embedded database: unset DATABASE_URL and SUPABASE_URL, or see docs/operations.md")
     with _terminable(), _failing_with_a_sentence():
         _restore(settings, file, replace=replace)
 
@@ -58,8 +58,8 @@ def _back_up(settings: Settings, file: Path, *, force: bool) -> None:
 
     started = time.monotonic()
     programs, major = _postgres_programs()
-    address = settings.database_url
-    source = nullcontext(address.get_secret_value()) if address else running_or_started(settings.data_dir.absolute())
+    address = database_url_or_exit(settings)
+    source = nullcontext(address) if address else running_or_started(settings.data_dir.absolute())
     with source as dsn:
         back_up(dsn, file, programs, major, force=force)
     size = file.stat().st_size / 1_000_000
@@ -95,9 +95,9 @@ def _failing_with_a_sentence() -> Iterator[None]:
     try:
         yield
     except (BackupError, EngineError) as error:
-        _fail(str(error))
+        fail(str(error))
     except (asyncpg.PostgresError, *AWAY) as error:
-        _fail(f"The database cannot be used: {type(error).__name__}")
+        fail(f"The database cannot be used: {type(error).__name__}")
 
 
 @contextmanager
@@ -108,16 +108,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except SettingsError as error:
-        _fail(*error.problems)
-
-
-def _fail(*sentences: str) -> NoReturn:
-    for sentence in sentences:
-        typer.echo(f"wingmanmatch {__version__}: {sentence}", err=True)
-    sys.exit(1)

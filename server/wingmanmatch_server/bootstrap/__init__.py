@@ -22,7 +22,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import BinaryIO
 
 import grpc
 from aiohttp import web
@@ -57,7 +56,7 @@ from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system import health
 from wingmanmatch_server.system.availability import NAMES
 from wingmanmatch_server.system.reflection import reflection_handlers
-from wingmanmatch_server.telemetry.logs import AccessLog
+from wingmanmatch_server.telemetry.logs import AccessLog, LineOutput
 from wingmanmatch_server.telemetry.loop import loop_lag, watch_loop
 from wingmanmatch_server.telemetry.metrics import RpcMetrics
 
@@ -85,7 +84,7 @@ class Application:
 
 @asynccontextmanager
 async def open_application(
-    settings: Settings, database_url: str | None, redis_url: str, log_output: BinaryIO
+    settings: Settings, database_url: str | None, redis_url: str, log_output: LineOutput
 ) -> AsyncIterator[Application]:
     """Make the server's objects, run what works in the background, and take all of it down again.
 

@@ -94,7 +94,7 @@ def make_probes(database: Database, redis: RedisServer) -> dict[str, Probe]:
     """
     return {
         **database_probes(database),
-        "redis": partial(redis.probe, "session:probe"),
+        "redis": partial(redis.probe, "probe:redis"),
         "rate_limiter": partial(decides_in_time, redis),
-        "catalogue_cache": partial(redis.probe, "challenges:probe"),
+        "catalogue_cache": partial(redis.probe, "probe:catalogue_cache"),
     }

@@ -1,17 +1,20 @@
 """The settings that the doctor looks at."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from wingmanmatch_server.secret_files import WithSecretFiles
 from wingmanmatch_server.settings import Settings
 
 
-class Given(BaseSettings):
+class Given(WithSecretFiles):
     """The variables of `Settings`, accepted whatever they hold: saying what is wrong is the doctor's task."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    tolerates_unusable_files: ClassVar[bool] = True
 
     database_url: SecretStr | None = None
     database_password_file: Path | None = None

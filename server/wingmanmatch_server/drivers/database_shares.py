@@ -4,14 +4,16 @@ Without them whatever is slow or locked ends up with every connection, and every
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.database_errors import overloaded
+
+K = TypeVar("K")
 
 # Parameters that name who or what a call is about: calls about the same wait for the same rows.
 SUBJECTS = ("p_user_id", "p_candidate_user_id", "p_blocked_user_id", "p_match_id", "p_meetup_id")
@@ -52,9 +54,9 @@ class ShareLimits:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # frozen, it would cost a third of all that is done here for a call
 class Place:
-    """What one call takes: a place in each of its shares. `keys` are of its function and of whom it is about."""
+    """What one call takes: a place in each of its shares. `users` has whom it is about, and whether it only reads."""
 
     function: str
     users: tuple[tuple[str, bool], ...]
@@ -77,8 +79,8 @@ class Shares:
         """`on_refusal` is told which share was full for as long as a call could wait."""
         self.limits = limits
         self._on_refusal = on_refusal
-        self._functions: Counter[str] = Counter()
-        self._users: Counter[tuple[str, bool]] = Counter()
+        self._functions: dict[str, int] = {}
+        self._users: dict[tuple[str, bool], int] = {}
         self._background = 0
         self._total = 0
         self._waiters: deque[_Waiter] = deque()
@@ -124,20 +126,21 @@ class Shares:
 
     def _full(self, place: Place) -> Share | None:
         limits = self.limits
-        if any(self._users[user] >= limits.user for user in place.users):
-            return Share.USER
+        for user in place.users:
+            if self._users.get(user, 0) >= limits.user:
+                return Share.USER
         if place.background and self._background >= limits.background:
             return Share.BACKGROUND
-        if self._functions[place.function] >= limits.function:
+        if self._functions.get(place.function, 0) >= limits.function:
             return Share.FUNCTION
         return Share.CONNECTIONS if self._total >= limits.connections else None
 
     def _enter(self, place: Place) -> None:
         self._total += 1
         self._background += place.background
-        self._functions[place.function] += 1
+        self._functions[place.function] = self._functions.get(place.function, 0) + 1
         for user in place.users:
-            self._users[user] += 1
+            self._users[user] = self._users.get(user, 0) + 1
 
     def _let_in(self) -> None:
         for waiter in list(self._waiters):
@@ -179,7 +182,7 @@ def _subjects(parameters: Mapping[str, Any], *, reads: bool) -> tuple[tuple[str,
     return tuple((value, reads) for value in named)
 
 
-def _decrement(counter: Counter[Any], key: object) -> None:
+def _decrement(counter: dict[K, int], key: K) -> None:
     # What nobody uses is forgotten, or every person who ever called would stay.
     if counter[key] > 1:
         counter[key] -= 1

@@ -8,6 +8,7 @@
 No engine listens on a TCP port.
 """
 
+import asyncio
 import importlib.metadata
 import importlib.util
 import json
@@ -16,7 +17,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -36,9 +37,11 @@ from wingmanmatch_server.drivers.embedded_process import (
     noted_process,
     own_folder,
     owner_name,
+    require_main_thread,
     take_lock,
     wait_for_lock,
 )
+from wingmanmatch_server.drivers.embedded_restart import Backoff, keep_running
 from wingmanmatch_server.drivers.embedded_valkey import Valkey
 
 __all__ = ["DataDirectoryInUse", "EmbeddedEngines", "EngineError", "postgres_programs", "postgres_version"]
@@ -72,9 +75,10 @@ class EmbeddedEngines:
     second). Only one process at a time runs engines on a folder. Run by root, who may not run PostgreSQL, the engines
     run as `nobody`, with the added right to pass closed folders where the system can lend it (Linux).
 
-    If this process is killed, on Linux the engines shut down by themselves. Elsewhere they stay until the next start
-    on the folder, which ends them first. As the end of the *thread* that starts an engine counts as the end of the
-    process on Linux, `start` and `wait` raise RuntimeError outside the main thread.
+    An engine that ends while the server runs is started again (`keep_running`). If this process is killed, on Linux
+    the engines shut down by themselves. Elsewhere they stay until the next start on the folder, which ends them
+    first. As the end of the *thread* that starts an engine counts as the end of the process on Linux, `start`, `wait`
+    and `keep_running` raise RuntimeError outside the main thread.
     """
 
     def __init__(self, data_directory: Path, *, postgres: bool = True, valkey: bool = True, users: int = 1) -> None:
@@ -118,6 +122,14 @@ class EmbeddedEngines:
             if time.monotonic() > deadline:
                 raise EngineError(waiting[0].overdue(timeout))
             time.sleep(_POLL_INTERVAL)
+
+    async def keep_running(self, new_backoff: Callable[[], Backoff]) -> None:
+        """Start each engine again, at the same address, whenever it ends; until cancelled. Needs `wait` before.
+
+        Each engine has a backoff of its own.
+        """
+        require_main_thread()
+        await asyncio.gather(*(keep_running(engine, new_backoff()) for engine in self._engines))
 
     def stop(self) -> None:
         """Shut the engines down in good order, by force after 10 seconds, and let go of the folder. May be repeated."""

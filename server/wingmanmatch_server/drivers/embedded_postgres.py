@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from wingmanmatch_server.drivers.embedded_data import NAME, check_major, finish_replacement
-from wingmanmatch_server.drivers.embedded_process import Engine, Home, own_folder
+from wingmanmatch_server.drivers.embedded_process import Engine, EngineError, Home, own_folder
 
 DATABASE = "wingmanmatch"
 SUPERUSER = "postgres"
@@ -57,7 +57,7 @@ class Postgres(Engine):
     def steps(self) -> Iterable[Callable[[], subprocess.Popen[bytes]]]:
         """Create the folder first if there is none, and forget what a killed predecessor left.
 
-        Raises EngineError if another major version of PostgreSQL made the folder.
+        Raises EngineError if another major version of PostgreSQL made the folder, or if it vanished while in use.
         """
         finish_replacement(self.home.folder)
         if self._data.exists():
@@ -65,6 +65,9 @@ class Postgres(Engine):
             check_major(self._data, self._version())
             self._remove_stale_files()
             return [self._serve]
+        if self._begun_again:
+            # An empty database in the place of the one in use would look like a loss of everything.
+            raise EngineError(f"{self._data} has vanished: restore a backup while the server is stopped.")
         if self._unfinished.exists():
             shutil.rmtree(self._unfinished)
         return [self._initialise, self._create_database, self._finish_and_serve]
@@ -74,6 +77,7 @@ class Postgres(Engine):
         # The socket first: once it accepts, the pid file is no longer a predecessor's with, by chance, our pid.
         try:
             with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1.0)
                 connection.connect(os.fspath(self._socket))
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except OSError:

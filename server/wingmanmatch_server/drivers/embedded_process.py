@@ -131,7 +131,7 @@ def noted_process(path: Path) -> int | None:
 
 
 class Engine(ABC):
-    """One server program on one folder. `poll` drives it; the other methods may follow in any order.
+    """One server program on one folder. `poll`, or `advance`, drives it; the other methods may follow in any order.
 
     From the first step on, the program and all its children hold an inherited lock, so that "nothing runs on this
     folder any more" is certain after any crash, where process ids written into files are not: they get reused.
@@ -150,6 +150,7 @@ class Engine(ABC):
         self._process: subprocess.Popen[bytes] | None = None
         self._steps: deque[Callable[[], subprocess.Popen[bytes]]] = deque()
         self._predecessor_told = False
+        self._begun_again = False
 
     @abstractmethod
     def steps(self) -> Iterable[Callable[[], subprocess.Popen[bytes]]]:
@@ -157,7 +158,7 @@ class Engine(ABC):
 
     @abstractmethod
     def accepts_connections(self) -> bool:
-        """Return whether the server, whose process lives, answers."""
+        """Return whether the server, whose process lives, answers. May block for a second, and in any thread."""
 
     @property
     def pid(self) -> int:
@@ -166,13 +167,27 @@ class Engine(ABC):
             raise EngineError(f"{self.title} was not started.")
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process that was started last has ended, if there was any."""
+        return self._process is None or self._process.poll() is not None
+
+    @property
+    def exit_status(self) -> int | None:
+        """How that process ended: its status, or a signal's number below 0; None while it runs."""
+        return self._process.poll() if self._process else None
+
     def poll(self) -> bool:
         """Go on as far as possible without waiting; return whether the server answers. Raises EngineError."""
+        return self.advance() and self.accepts_connections()
+
+    def advance(self) -> bool:
+        """Start the process that is next, if none runs; return whether the server's runs. Raises EngineError."""
         if self._lock is None and not self._begin():
             return False
         status = self._process.poll() if self._process else 0
         if status is None:
-            return not self._steps and self.accepts_connections()
+            return not self._steps
         if status or not self._steps:
             raise EngineError(self.failure(f"stopped with status {status} instead of starting"))
         self._next_step()
@@ -195,6 +210,15 @@ class Engine(ABC):
             return f"An earlier {self.title} (process {earlier}) still runs on {self.home.folder}."
         return self.failure(f"did not answer within {timeout:g} s")
 
+    def begin_again(self) -> None:
+        """Let `advance` start an engine anew that has ended, on the data that are there."""
+        self.finish_stop(0.0)
+        self._steps.clear()
+        self._begun_again = True
+        # Our own process has ended, and its id may be somebody else's by now.
+        self._predecessor_told = True
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+
     def request_stop(self) -> None:
         """Ask the process to end in good order, without waiting."""
         if self._process and self._process.poll() is None:
@@ -214,8 +238,7 @@ class Engine(ABC):
 
     def spawn(self, *arguments: str | Path, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start a process of this engine, in its own session so that the terminal's Ctrl-C does not reach it."""
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("an engine would end with this thread: start it in the main thread")
+        require_main_thread()
         try:
             with self.log.open("ab") as log:
                 return subprocess.Popen(  # noqa: S603 - programs of the wheels, arguments of ours
@@ -255,6 +278,12 @@ class Engine(ABC):
             os.kill(pid, self.shutdown_signal)
         except (ProcessLookupError, PermissionError):
             return
+
+
+def require_main_thread() -> None:
+    """Raise RuntimeError in any thread but the main one: an engine ends with the thread that started it."""
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("an engine would end with this thread: start it in the main thread")
 
 
 def _launcher(account: Account, death_signal: signal.Signals) -> list[str]:

@@ -5,9 +5,11 @@ The first lines of a file are its header:
     -- oldest-server: 20261201000000
     -- transaction: none
 
-`oldest-server` names the newest migration known to the oldest server that still works after this one: the file before
-it for a compatible step, itself for a step after which older servers fail. With `transaction: none` our migrator runs
-the statements one by one, each in a transaction of its own; such a file must be safe to run again from its start.
+`oldest-server` names the newest migration known to the oldest server that still works after this one: for a compatible
+step the newest of the version before, which knows no file made since; the file itself if all older servers fail.
+
+With `transaction: none` our migrator runs the statements one by one, each in a transaction of its own; such a file must
+be safe to run again from its start.
 """
 
 import re
@@ -81,7 +83,7 @@ def _header_problem(migration: Migration, versions: Sequence[str]) -> str | None
     if named is None:
         return (
             "the first line must be `-- oldest-server: VERSION`, the newest migration known to the oldest server that "
-            "works after it: its predecessor's for a compatible change, its own where older servers fail."
+            "works after it: that of the version before for a compatible change, its own where older servers fail."
         )
     if named > migration.version:
         return f"oldest-server {named} is newer than the file; name its predecessor, or the file itself."

@@ -21,10 +21,11 @@ from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
 # statement that waits has a snapshot, for which an index that is built concurrently would wait.
 TRY_LOCK = "select pg_try_advisory_xact_lock(7460911823)"
 LOCK_INTERVAL = 0.1  # seconds
-# A change of a table queues for its lock, and everybody else queues behind it: better to step back and come again.
-LOCK_TIMEOUT = "4s"
+# A change of a table queues for its lock, and every caller queues behind it: better to step back and come again, before
+# callers' own limits on waiting for a lock are reached.
+LOCK_TIMEOUT = "1s"
 LOCK_PATIENCE = 600.0  # seconds for which a migration tries to get its locks
-LONGEST_WAIT = 15.0  # seconds between two tries
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 15.0  # seconds between two tries
 CREATE_HISTORY = """
 create schema if not exists supabase_migrations;
 create table if not exists supabase_migrations.schema_migrations (version text not null primary key);
@@ -141,7 +142,7 @@ async def _apply_patiently(connection: asyncpg.Connection, dsn: str, migration: 
     tries = AsyncRetrying(
         retry=retry_if_exception_type((asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)),
         stop=stop_after_delay(LOCK_PATIENCE),
-        wait=wait_random_exponential(max=LONGEST_WAIT),
+        wait=wait_random_exponential(min=SHORTEST_WAIT, max=LONGEST_WAIT),
         before_sleep=lambda state: _announce_first(state, migration, on_wait),
         reraise=True,
     )

@@ -64,7 +64,7 @@ class ScriptFailed(Exception):
 
 
 PROBE = Script("return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])")
-PING_KEY = "session:probe"  # of the keys that an account for sessions may write
+PING_KEY = "probe:ping"
 
 
 class RedisServer:

@@ -67,11 +67,11 @@ def parse_redis_url(url: str) -> RedisUrl:
 def without_account(url: str) -> tuple[str, str | None]:
     """Return the URL without user and password, and the user. Raises ValueError if it has a password."""
     parts = urlsplit(url)
-    account, separator, places = parts.netloc.rpartition("@")
+    account, separator, _ = parts.netloc.rpartition("@")
     username, _, password = account.partition(":")
     if password or any(name == "password" for name, _ in parse_qsl(parts.query)):
-        raise ValueError("must have no password beside REDIS_PASSWORD_FILE")
-    return (parts._replace(netloc=places).geturl() if separator else url), unquote(username) or None
+        raise ValueError("replaces the password of REDIS_URL, which must have none")
+    return url.replace(f"://{account}{separator}", "://", 1), unquote(username) or None
 
 
 def _places(netloc: str) -> list[tuple[str, int]]:

@@ -3,7 +3,7 @@
 from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.ratelimit.budget import budget
 
-KEY = "rl:probe"
+KEY = "probe:rate_limiter"
 
 
 async def decides_in_time(server: RedisServer) -> None:

@@ -33,7 +33,11 @@ class Check:
 class Dependencies:
     """The latest answer of each dependency."""
 
-    def __init__(self, dependencies: Sequence[Dependency], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, dependencies: Sequence[Dependency], now: Callable[[], datetime], *, patience: float = PING_TIMEOUT
+    ) -> None:
+        """A dependency that does not answer within `patience` seconds is unhealthy."""
+        self._patience = patience
         self._dependencies = dependencies
         self._now = now
         self.latest: Sequence[Check] = ()
@@ -48,9 +52,9 @@ class Dependencies:
 
     async def _ask(self, dependency: Dependency) -> Check:
         try:
-            async with asyncio.timeout(PING_TIMEOUT):
+            async with asyncio.timeout(self._patience):
                 latency = await dependency.ping()
         except (errors.DomainError, TimeoutError) as error:
-            why = error.message if isinstance(error, errors.DomainError) else f"no answer in {PING_TIMEOUT:g} s"
+            why = error.message if isinstance(error, errors.DomainError) else f"no answer in {self._patience:g} s"
             return Check(dependency.name, healthy=False, detail=why, latency=None, time=self._now())
         return Check(dependency.name, healthy=True, detail=dependency.detail, latency=latency, time=self._now())

@@ -1,8 +1,10 @@
 """Metrics, for Prometheus. The names of the RPC metrics are those that gRPC dashboards already know."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 CIRCUIT_LABELS = ("dependency",)
 RPC_LABELS = ("grpc_service", "grpc_method")
@@ -68,3 +70,17 @@ class CircuitMetrics:
         """Note that a breaker changed to a state."""
         self._changes.labels(dependency, state).inc()
         self._open.labels(dependency).set(state == "open")
+
+
+class LogMetrics(Collector):
+    """Log lines that were dropped."""
+
+    def __init__(self, registry: CollectorRegistry, dropped: Callable[[], int]) -> None:
+        """`dropped` returns how many lines were dropped since the start."""
+        self._dropped = dropped
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the counter, read at this moment."""
+        said = "Log lines dropped because standard error did not take them."
+        yield CounterMetricFamily("wingmanmatch_log_lines_dropped", said, self._dropped())

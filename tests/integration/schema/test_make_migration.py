@@ -1,5 +1,6 @@
 """`make migration` and the lint of supabase/, tried on copies of the folder."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -80,12 +81,35 @@ def make(supabase: Path, name: str) -> str:
     return path.read_text("utf-8")
 
 
+def git(supabase: Path, *arguments: str) -> str:
+    """Run git in the folder that holds the copy, and return what it prints."""
+    author = ("-c", "user.name=Ada", "-c", "user.email=ada@example.test", "-c", "commit.gpgsign=false")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ("git", *author, *arguments)
+    return subprocess.run(
+        command, cwd=supabase.parent, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+
 def edit(supabase: Path, file: str, change: Callable[[str], str]) -> None:
     """Change a file, and fail if that changes nothing."""
     path = supabase / file
     before = path.read_text("utf-8")
     path.write_text(change(before), "utf-8")
     assert path.read_text("utf-8") != before
+
+
+def test_header_names_the_version_before(supabase: Path) -> None:
+    """Every migration since the version before names that version's newest, which is all that it knows."""
+    git(supabase, "init", "--quiet")
+    git(supabase, "add", "--all")
+    git(supabase, "commit", "--quiet", "--message", "All")
+    (supabase.parent / "tests").mkdir()
+    previous = git(supabase, "rev-parse", "HEAD")
+    (supabase.parent / "tests" / "previous_version").write_text(f"# The commit.\n{previous}", "utf-8")
+    since = f"-- oldest-server: {NEWEST}\nselect 1;\n"
+    (supabase / "migrations" / f"{int(NEWEST) + 1}_change_nothing.sql").write_text(since, "utf-8")
+    assert make(supabase, "add_badges").startswith(f"-- oldest-server: {NEWEST}\n")
 
 
 def test_a_changed_rule_becomes_a_complete_migration(supabase: Path) -> None:

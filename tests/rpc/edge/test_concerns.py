@@ -1,6 +1,7 @@
 """Each interceptor's own concern, seen through a real call."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from wingmanmatch_server.interceptors.circuit import Circuit
 from wingmanmatch_server.interceptors.identity import Identity
 from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.interceptors.throttle import Throttle
+from wingmanmatch_server.resilience.breaker import Breaker, Limits
 
 USER = "7b2f0c5e-52a8-4d0b-9a53-8d6d9ef0a001"
 OTHER = "7b2f0c5e-52a8-4d0b-9a53-8d6d9ef0a002"
@@ -120,20 +122,18 @@ async def test_throttle_charges_the_user_by_the_methods_policy() -> None:
     assert failure.detail(error_details_pb2.RetryInfo).retry_delay.seconds == 20
 
 
-class OpenBreaker:
-    """A breaker that is open for 30 s."""
-
-    name = "supabase"
-
-    def open_for(self) -> float:
-        """Return the seconds left."""
-        return 30.0
+def open_breaker() -> Breaker:
+    """Return the breaker of something that has just failed."""
+    breaker = Breaker("supabase", Limits(failure_threshold=1, recovery=30.0), lambda: 0.0)
+    with suppress(errors.Unavailable), breaker.guard():
+        raise errors.Unavailable("DATABASE_UNAVAILABLE", "the database does not answer")
+    return breaker
 
 
 async def test_open_circuit_refuses_before_the_work() -> None:
     """While a required dependency's breaker is open the method is not reached; another's breaker does not matter."""
     edge, answers = Edge(), Answers()
-    circuit = Circuit({options_pb2.DEPENDENCY_DATABASE: OpenBreaker(), options_pb2.DEPENDENCY_REDIS: OpenBreaker()})
+    circuit = Circuit({options_pb2.DEPENDENCY_DATABASE: open_breaker(), options_pb2.DEPENDENCY_REDIS: open_breaker()})
     async with serving(answers, edge=edge, interceptors=edge.replaced(circuit)):
         failure = await failure_of(stub_of(edge).GetMatch(REQUEST, timeout=5))
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "CIRCUIT_OPEN")
@@ -146,7 +146,7 @@ async def test_open_circuit_refuses_before_the_work() -> None:
 async def test_open_circuit_tells_clients_own_retries_when(patience: float, pushback: str) -> None:
     """Retries of gRPC itself wait until the breaker lets a call pass, and stop where the deadline comes before that."""
     edge = Edge()
-    circuit = Circuit({options_pb2.DEPENDENCY_DATABASE: OpenBreaker()})
+    circuit = Circuit({options_pb2.DEPENDENCY_DATABASE: open_breaker()})
     async with serving(Answers(), edge=edge, interceptors=edge.replaced(circuit)):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub_of(edge).GetMatch(REQUEST, timeout=patience)
@@ -156,7 +156,7 @@ async def test_open_circuit_tells_clients_own_retries_when(patience: float, push
 async def test_circuit_of_another_dependency_is_ignored() -> None:
     """A method is not refused for a dependency that it does not require."""
     edge = Edge()
-    circuit = Circuit({options_pb2.DEPENDENCY_REDIS: OpenBreaker()})
+    circuit = Circuit({options_pb2.DEPENDENCY_REDIS: open_breaker()})
     async with serving(Answers(), edge=edge, interceptors=edge.replaced(circuit)):
         await stub_of(edge).GetMatch(REQUEST, timeout=5)
     assert edge.handled("GetMatch", "OK") == 1

@@ -4,9 +4,11 @@ import asyncio
 import math
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.drivers.database_shares import Place, Share, ShareLimits, Shares
+from wingmanmatch_server.telemetry.database_metrics import DatabaseMetrics
 
 LIMITS = ShareLimits(connections=6, function=3, user=2, background=1)
 PATIENCE = 0.2  # seconds, of which a quarter may be waited
@@ -132,6 +134,28 @@ async def test_refusals_are_counted_by_share() -> None:
         await take(shares, "upsert_profile", p_user_id="ada")
     await refused(shares, "delete_profile", p_user_id="ada")
     assert told == [Share.FUNCTION, Share.USER]
+
+
+async def test_metrics_show_every_share() -> None:
+    """What is in use, waits and was refused is in the metrics, for each share."""
+    registry = CollectorRegistry()
+    metrics = DatabaseMetrics(registry)
+    shares = Shares(LIMITS, on_refusal=metrics.refused)
+    for share in Share:
+        metrics.watch(share, in_use=shares.in_use, waiting=shares.waiting)
+    for _ in range(3):
+        await take(shares, "list_matches")
+    waiting = asyncio.create_task(take(shares, "list_matches"))
+    await asyncio.sleep(0)
+
+    def value(name: str, share: str) -> float | None:
+        return registry.get_sample_value(f"wingmanmatch_database_calls_{name}", {"share": share})
+
+    assert [value("in_use", share) for share in Share] == [0, 0, 3, 3]
+    assert [value("waiting", share) for share in Share] == [0, 0, 1, 0]
+    with pytest.raises(errors.ResourceExhausted):
+        await waiting
+    assert [value("refused_total", share) for share in Share] == [0, 0, 1, 0]
 
 
 def test_limits_of_a_pool() -> None:

@@ -9,14 +9,14 @@ from grpc_health.v1 import health_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.bootstrap import SERVICES
 from wingmanmatch_server.resilience.breaker import Breaker, Limits
-from wingmanmatch_server.system import dependencies
 from wingmanmatch_server.system.availability import Availability, needs_of
-from wingmanmatch_server.system.dependencies import Dependencies, Dependency
+from wingmanmatch_server.system.dependencies import PING_TIMEOUT, Dependencies, Dependency
 from wingmanmatch_server.system.health import PROCESS_NAMES, Health
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MATCHING = "wingmanmatch.matching.v1.MatchingService"
 SESSION = "wingmanmatch.session.v1.SessionService"
+RATE_LIMITS = "wingmanmatch.ratelimit.v1.RateLimitService"
 SYSTEM = "wingmanmatch.system.v1.SystemService"
 
 
@@ -39,7 +39,7 @@ class Server:
 class World:
     """Health over a database and a Redis."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PING_TIMEOUT) -> None:
         self.database, self.redis = Server(), Server()
         self.breaker = Breaker(
             "database", Limits(1, 60.0), lambda: 0.0, lambda _name, _state: self.availability.refresh()
@@ -50,6 +50,7 @@ class World:
                 Dependency("redis", "one server", self.redis.ping),
             ],
             lambda: NOON,
+            patience=patience,
         )
         self.health = Health((*PROCESS_NAMES, *(service.full_name for service in SERVICES)))
         self.availability = Availability(self.health, SERVICES, self.dependencies, {"database": self.breaker})
@@ -80,10 +81,9 @@ async def test_an_open_breaker_is_known_at_once() -> None:
     assert world.serving(MATCHING)
 
 
-async def test_checks_are_side_by_side_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that hangs holds up no other, and counts as away."""
-    monkeypatch.setattr(dependencies, "PING_TIMEOUT", 0.05)
-    world = World()
+async def test_checks_are_side_by_side_and_bounded() -> None:
+    """One that hangs holds up no other, and is unhealthy."""
+    world = World(patience=0.05)
     world.redis.hangs = True
     await world.availability.check()
     database, redis = world.dependencies.latest
@@ -93,8 +93,9 @@ async def test_checks_are_side_by_side_and_bounded(monkeypatch: pytest.MonkeyPat
 
 
 def test_needs_come_from_the_protos() -> None:
-    """A service needs what its methods require."""
+    """A service needs what its methods require; rate limits and sessions follow breakers of their own."""
     needs = {service.full_name: needs_of(service) for service in SERVICES}
+    assert needs[RATE_LIMITS] == {"rate_limiter"}
     assert needs[MATCHING] == {"database"}
     assert needs[SESSION] == {"redis"}
     assert needs[SYSTEM] == frozenset()
