@@ -20,17 +20,17 @@ from typing import Any
 import structlog
 
 from support.resend_server import KEY
+from wingmanmatch_server.bootstrap.breakers import EMAIL_LIMITS
 from wingmanmatch_server.drivers.postgres import open_postgres
-from wingmanmatch_server.notification.dispatcher import Dispatcher, Pace
+from wingmanmatch_server.notification.dispatcher import Dispatcher
 from wingmanmatch_server.notification.mailer import Delivery, OutgoingMail
 from wingmanmatch_server.notification.render import Mail, Renderer, create_environment
 from wingmanmatch_server.notification.resend_mailer import ResendMailer, open_resend
 from wingmanmatch_server.notification.store import NotificationStore
-from wingmanmatch_server.resilience.breaker import Breaker, Limits
+from wingmanmatch_server.resilience.breaker import Breaker
 
 # In the order in which a mail passes them.
 POINTS = ("claimed", "rendered", "cleared", "delivered", "recorded")
-LEASE = 2.0
 Reach = Callable[[str], None]
 
 
@@ -112,7 +112,7 @@ async def dispatch(options: argparse.Namespace) -> None:
     points = Points(options.die, options.stop)
     renderer = PointRenderer(create_environment(), sender="WingmanMatch <hello@notify.example.org>")
     renderer.points = points
-    breaker = Breaker("email", Limits(3, 0.2), asyncio.get_running_loop().time)
+    breaker = Breaker("email", EMAIL_LIMITS, asyncio.get_running_loop().time)
     async with (
         open_postgres(options.dsn, max_connections=8) as database,
         open_resend(KEY, options.url, breaker) as mailer,
@@ -126,7 +126,6 @@ async def dispatch(options: argparse.Namespace) -> None:
             database.listen,
             owner=str(uuid.uuid4()),
             random=random.Random(1),
-            pace=Pace(lease=LEASE, longest_sleep=0.5, first_retry=0.1, in_flight_retry=0.1),
         )
         say("ready")
         await dispatcher.run()

@@ -119,7 +119,7 @@ def handled(metrics: str, **labels: str) -> float:
 async def two_replicas(dsn: str, redis_url: str, folder: Path, **more: str) -> AsyncIterator[tuple[list[Replica], int]]:
     """Yield two running replicas and the port of Envoy before them."""
     envoy, *ports = free_ports(3)
-    settings = {"DATABASE_URL": dsn, "REDIS_URL": redis_url, "ENABLE_RATE_LIMITING": "false", "DRAIN_DELAY": "2"}
+    settings = {"DATABASE_URL": dsn, "REDIS_URL": redis_url, "ENABLE_RATE_LIMITING": "false"}
     settings |= more
     replicas = []
     for port in ports:

@@ -136,6 +136,8 @@ async def unreliable_account(outbox: Outbox, server: ResendServer, count: int) -
     return {str(row["id"]) for row in await outbox.sql.fetch("select id from notifications")}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_nothing_lost_nothing_twice(outbox: Outbox, fresh_database_dsn: str) -> None:
     """A thousand mails, three processes, kills all along, an account that loses answers: each mail once."""
     async with resend_server(delay=0.005) as server:
@@ -146,6 +148,8 @@ async def test_nothing_lost_nothing_twice(outbox: Outbox, fresh_database_dsn: st
     assert server.replays > 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_without_keys_there_are_duplicates(outbox: Outbox, fresh_database_dsn: str) -> None:
     """The same without idempotency keys sends mails twice, so the test above can fail."""
     async with resend_server(delay=0.005) as server:

@@ -11,6 +11,7 @@ from support.databases import fresh_database
 from support.resend_server import KEY, Handle, resend_server
 from support.served import served
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
+from wingmanmatch_server.settings import Settings
 
 MAILS = 30
 ENQUEUE = """
@@ -35,8 +36,8 @@ async def test_begun_is_ended_and_the_rest_given_back(admin_dsn: str, engines: E
             "REDIS_URL": engines.redis_url,
             "RESEND_API_KEY": KEY,
             "RESEND_API_URL": resend.url,
-            "DRAIN_DELAY": "0",
         }
+        drained = Settings(_env_file=None).drain_delay
         sql = await asyncpg.connect(dsn)
         try:
             with (tmp_path / "said").open("w") as log, served(tmp_path / "one", log=log, **options) as server:
@@ -44,7 +45,7 @@ async def test_begun_is_ended_and_the_rest_given_back(admin_dsn: str, engines: E
                 async with asyncio.timeout(30):
                     await resend.asked(4)
                 server.process.send_signal(signal.SIGTERM)
-                asyncio.get_running_loop().call_later(0.5, go_on.set)
+                asyncio.get_running_loop().call_later(drained + 0.5, go_on.set)
                 assert await asyncio.to_thread(server.process.wait, 60) == 0
             states = Counter({row["state"]: row["count"] for row in await sql.fetch(STATES)})
             assert set(states) == {"SENT", "PENDING"}

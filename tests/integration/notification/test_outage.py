@@ -8,13 +8,14 @@ from aiohttp import web
 
 from support.outbox import Journal, Outbox, create_dispatcher, running
 from support.resend_server import KEY, Handle, resend_server
+from wingmanmatch_server.bootstrap.breakers import EMAIL_LIMITS
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import read_migrations
 from wingmanmatch_server.drivers.migrations import migrate
 from wingmanmatch_server.drivers.postgres import open_postgres
 from wingmanmatch_server.notification.dispatcher import Pace
 from wingmanmatch_server.notification.resend_mailer import open_resend
-from wingmanmatch_server.resilience.breaker import Breaker, Limits
+from wingmanmatch_server.resilience.breaker import Breaker
 
 
 def start_postgres(folder: Path) -> EmbeddedEngines:
@@ -35,7 +36,7 @@ async def test_outage_delays_mails_and_loses_none(tmp_path: Path, journal: Journ
         await stopped.wait()
         return response
 
-    breaker = Breaker("email", Limits(3, 120.0), lambda: 0.0)
+    breaker = Breaker("email", EMAIL_LIMITS, lambda: 0.0)
     engines = start_postgres(tmp_path)
     try:
         await migrate(engines.postgres_dsn, read_migrations(), baseline=True)
@@ -47,8 +48,7 @@ async def test_outage_delays_mails_and_loses_none(tmp_path: Path, journal: Journ
             outbox = await Outbox.open(database, await asyncpg.connect(engines.postgres_dsn))
             server.misbehave(accept_and_wait)
             first = await outbox.enqueue()
-            pace = Pace(lease=2.0, longest_sleep=1.0, poll_interval=0.2)
-            async with running(create_dispatcher(outbox, mailer, pace=pace)):
+            async with running(create_dispatcher(outbox, mailer, pace=Pace())):
                 await taken.wait()
                 engines.stop()
                 stopped.set()

@@ -13,8 +13,8 @@ from support.timeline import Timeline, codes, p99
 from wingmanmatch.matching.v1 import matching_service_pb2
 
 LOCKED_FOR = 15.0  # seconds
-CALM_FOR, SLOW_FOR = 6.0, 12.0
-DELETED_FOR = 8.0
+CALM_FOR, SLOW_FOR = 5.0, 10.0
+DELETED_FOR = 6.0
 LOCK_CALLERS, SLOW_CALLERS, DELETING_CALLERS = 25, 8, 16
 DEADLOCKS = "select sum(deadlocks)::int from pg_stat_database"
 COUNTED_WITHIN = 2.0  # seconds in which a connection in use reports what it counted

@@ -96,7 +96,7 @@ FAULTS = (
     ),
     Fault("redis-misconf", "one change each way; 2 s", refusing(cannot_save), recovery=2, may_fail=REDIS_CALLS),
     Fault("redis-100-ms-away", "sessions: 0 failed", far_away, recovery=2, may_fail=frozenset({LIMIT})),
-    Fault("impatient-callers", "the patient: 0 failed", impatient, recovery=2, may_fail=frozenset({LIMIT})),
+    Fault("impatient-callers", "the patient: 0 failed", impatient),
     Fault(
         "redis-new-password", "read from its file; what was under way fails",
         new_password, recovery=2, may_fail=REDIS_CALLS,

@@ -69,8 +69,8 @@ class Site:
             self.broken.append(f"metrics do not answer: {error}")
             return Counter()
 
-    def flips(self) -> list[int]:
-        """Return for each server how often its health changed since it was started."""
+    def flips(self) -> list[Counter[str]]:
+        """Return for each server how often the health of each service changed since it was started."""
         return [server.health.flips for server in self.servers]
 
     def held(self) -> list[tuple[float, int]]:

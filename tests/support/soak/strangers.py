@@ -14,7 +14,7 @@ from support.soak.fault import Episode, Fault
 from support.soak.main_site import MainSite
 from support.soak.site import DATABASE_CALLS, REDIS_CALLS
 
-FROZEN_FOR = 4.0  # seconds
+FROZEN_FOR = 8.0  # seconds: longer than anything waits
 CUT_FOR, CUTS = 4.0, 8
 ATTACKED_FOR = 5.0
 PATH = "/wingmanmatch.matching.v1.MatchingService/GetProfile"

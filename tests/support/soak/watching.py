@@ -32,9 +32,9 @@ class Health:
         return all(statuses and statuses[-1] == SERVING for statuses in self.seen.values())
 
     @property
-    def flips(self) -> int:
-        """How often the service changed that changed most often."""
-        return max(len(statuses) - 1 for statuses in self.seen.values())
+    def flips(self) -> Counter[str]:
+        """How often each service changed."""
+        return Counter({service: max(len(statuses) - 1, 0) for service, statuses in self.seen.items()})
 
 
 async def _follow(client: Stubs, service: str, statuses: list[int]) -> None:

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from support.soak.fault import Check, Fault, Result, _most
-from support.soak.site import ended_between
+from support.soak.fault import Check, Fault, Result, most
+from support.soak.site import LIMIT, ended_between
+from support.soak.watching import SERVICES, Health
 from support.timeline import READ, WRITE, Ended, Timeline
 
 
@@ -55,11 +57,30 @@ def test_missed(bad: Result, text: str) -> None:
     assert f"MISSED ({text})" in bad.row()
 
 
+def test_changes_of_the_limiter_are_judged_where_redis_fails() -> None:
+    """The limiter's breaker opens on a busy machine too: it counts where Redis fails, and nowhere else."""
+    flapping = Counter(rate_limiter=9)
+    of_redis = replace(FAULT, may_fail=frozenset({LIMIT}))
+    assert Result(FAULT, 100, (), (), 0.0, flapping, 0, ()).missed == []
+    assert Result(of_redis, 100, (), (), 0.0, flapping, 0, ()).missed == ["rate_limiter changed 9 times"]
+
+
 def test_changes_of_the_server_that_changed_most() -> None:
     """Of several servers the most changes of each breaker count, since the fault began."""
     before = [Counter(database=2), Counter(redis=4)]
     now = [Counter(database=4, redis=1), Counter(database=1, redis=4)]
-    assert _most(now, before) == Counter(database=2, redis=1)
+    assert most(now, before) == Counter(database=2, redis=1)
+
+
+def test_flips_of_each_service_are_its_own() -> None:
+    """What one service changed before a fault hides nothing that another changes during it."""
+    health = Health()
+    matching, session = health.seen.values()
+    matching += [1, 2, 1, 2, 1]
+    session += [1]
+    before = [health.flips]
+    session += [2, 1]
+    assert most([health.flips], before) == Counter({SERVICES[1]: 2})
 
 
 def test_calls_in_between() -> None:
