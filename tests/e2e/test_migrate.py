@@ -57,6 +57,11 @@ def test_migrates_and_tells(dsn: str) -> None:
     assert run(DATABASE_URL=dsn) == (0, ["The database is current."])
 
 
+def test_data_folder_is_not_needed_for_another_database(dsn: str) -> None:
+    """With DATABASE_URL nothing is read or written below DATA_DIR, so that a job needs no disk."""
+    assert run(DATABASE_URL=dsn, DATA_DIR="/proc/nothing")[0] == 0
+
+
 def test_embedded_database_is_migrated(tmp_path: Path) -> None:
     """Without DATABASE_URL it is the database below DATA_DIR, and no Valkey is started for it."""
     assert run(DATA_DIR=str(tmp_path))[0] == 0

@@ -20,6 +20,7 @@ from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
 # Taken in each transaction and not for a session, which a transaction pooler would not keep together. Polled, because a
 # statement that waits has a snapshot, for which an index that is built concurrently would wait.
 TRY_LOCK = "select pg_try_advisory_xact_lock(7460911823)"
+TRY_SESSION_LOCK = "select pg_try_advisory_lock(7460911823)"
 LOCK_INTERVAL = 0.1  # seconds
 # A change of a table queues for its lock, and every caller queues behind it: better to step back and come again, before
 # callers' own limits on waiting for a lock are reached.
@@ -33,6 +34,11 @@ create schema if not exists supabase_migrations;
 create table if not exists supabase_migrations.schema_migrations (version text not null primary key);
 alter table supabase_migrations.schema_migrations add column if not exists statements text[];
 alter table supabase_migrations.schema_migrations add column if not exists name text;
+"""
+HISTORY_IS_COMPLETE = """
+select count(*) = 2
+from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'supabase_migrations' and c.relname = 'schema_migrations' and a.attname in ('statements', 'name')
 """
 RECORD = "insert into supabase_migrations.schema_migrations (version, statements, name) values ($1, $2, $3)"
 # Supabase Auth keeps its people there; the baseline makes the schema, but never this table.
@@ -118,9 +124,14 @@ async def rehearse(dsn: str, migrations: Sequence[Migration], *, baseline: bool)
 
 
 async def _try_all(connection: asyncpg.Connection, missing: Sequence[Migration]) -> None:
+    await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
     for migration in takewhile(lambda each: each.in_transaction, missing):
         try:
             await _apply(connection, migration)
+        except asyncpg.LockNotAvailableError:
+            raise MigrationFailed(
+                f"{migration.file} needs a lock that another session holds; a migration would wait for it. Try again."
+            ) from None
         except asyncpg.PostgresError as error:
             raise MigrationFailed(_failure(migration, error)) from error
 
@@ -138,7 +149,9 @@ async def _prepare(connection: asyncpg.Connection, *, baseline: bool) -> None:
 async def _prepare_as_owner(connection: asyncpg.Connection, *, baseline: bool) -> None:
     if baseline and not await connection.fetchval(IS_SUPABASE):
         await connection.execute(BASELINE_OF_SUPABASE.read_text("utf-8"))
-    await connection.execute(CREATE_HISTORY)
+    # To alter the table, even without effect, waits for whoever reads it, and everybody else behind it.
+    if not await connection.fetchval(HISTORY_IS_COMPLETE):
+        await connection.execute(CREATE_HISTORY)
 
 
 async def _apply_patiently(connection: asyncpg.Connection, dsn: str, migration: Migration, on_wait: OnWait) -> bool:
@@ -190,15 +203,15 @@ async def _in_transaction(connection: asyncpg.Connection, _dsn: str, migration: 
         return True
 
 
-async def _outside_transaction(connection: asyncpg.Connection, dsn: str, migration: Migration) -> bool:
-    """Run the statements one by one, while another connection keeps other migrators out.
+async def _outside_transaction(_connection: asyncpg.Connection, dsn: str, migration: Migration) -> bool:
+    """Run the statements one by one, on a connection of its own that keeps other migrators out for as long as it lives.
 
-    That connection's transaction has no snapshot, so that building an index concurrently does not wait for it.
+    So a statement that outlives a killed migrator keeps the next one waiting until it has ended.
     """
     if behind_transaction_pooler(dsn):
         raise MigrationFailed(f"{migration.file} cannot run through a transaction pooler: use the direct address.")
-    async with open_connection(dsn) as guard, guard.transaction():
-        await _take_turn(guard)
+    async with open_connection(dsn) as connection:
+        await _take_turn(connection, TRY_SESSION_LOCK)
         if await _is_applied(connection, migration):
             return False
         await _drop_interrupted_indexes(connection, migration)
@@ -218,10 +231,10 @@ async def _drop_interrupted_indexes(connection: asyncpg.Connection, migration: M
             await connection.execute(statement)
 
 
-async def _take_turn(connection: asyncpg.Connection) -> None:
-    """Keep other migrators out until the transaction ends."""
+async def _take_turn(connection: asyncpg.Connection, try_lock: str = TRY_LOCK) -> None:
+    """Keep other migrators out until the transaction ends, or the session for `TRY_SESSION_LOCK`."""
     while True:
-        taken = await connection.fetchval(TRY_LOCK)
+        taken = await connection.fetchval(try_lock)
         # The portal of that query keeps its snapshot until the next statement; a simple query opens none.
         await connection.execute("select")
         if taken:
@@ -235,7 +248,8 @@ async def _is_applied(connection: asyncpg.Connection, migration: Migration) -> b
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
-    await connection.execute(migration.sql)
+    if split_statements(migration.sql):
+        await connection.execute(migration.sql)
     await _record(connection, migration)
 
 

@@ -213,7 +213,9 @@ def _failure(function: str, response: httpx.Response, error: PostgrestAPIError) 
     if code == UNKNOWN_FUNCTION:
         # Also until PostgREST has read the schema again after a migration, so the same call may succeed later.
         log.error("supabase_function_unknown", function=function)
-    elif status in REFUSED:
+        message = "the database lacks a function of this version; `wingmanmatch migrate` creates it"
+        return errors.Unavailable("DATABASE_UNAVAILABLE", message, retry_after=RETRY_AFTER)
+    if status in REFUSED:
         log.error("supabase_key_refused", function=function, status=status, code=code)
     elif code.startswith("PGRST") and status < SERVER_ERROR:
         return CallFailed(function, code, "")

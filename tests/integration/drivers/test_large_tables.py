@@ -1,6 +1,7 @@
 """Migrations of tables that are in use: they wait for locks in short tries, and may run outside a transaction."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ import pytest
 from support.databases import execute
 from support.installations import empty_database
 from wingmanmatch_server.drivers.migration_files import Migration, split_statements
-from wingmanmatch_server.drivers.migrations import MigrationFailed, migrate
+from wingmanmatch_server.drivers.migrations import MigrationFailed, MigrationRefused, migrate, rehearse
 
 ROWS = 5000
 TABLE = Migration(
@@ -128,6 +129,80 @@ async def test_many_at_once_run_it_once(dsn: str) -> None:
     """Servers that start together take turns with a file outside a transaction too."""
     answers = await asyncio.gather(*(migrate(dsn, [TABLE, OUTSIDE], baseline=False) for _ in range(4)))
     assert [migration for answer in answers for migration in answer] == [OUTSIDE]
+
+
+SLEEP = Migration(
+    "20300104000000",
+    "take_time",
+    "-- oldest-server: 20300102000000\n-- transaction: none\ndo $$ begin perform pg_sleep(2); end $$;\n",
+)
+SLEEPING = """
+select count(*) from pg_stat_activity
+where query like '%perform pg_sleep(2)%' and state = 'active' and pid <> pg_backend_pid()
+"""
+MIGRATE = """
+import asyncio, sys
+from wingmanmatch_server.drivers.migration_files import Migration
+from wingmanmatch_server.drivers.migrations import migrate
+asyncio.run(migrate(sys.argv[1], [Migration(*sys.argv[2:5]), Migration(*sys.argv[5:8])], baseline=False))
+"""
+
+
+async def test_statement_that_outlives_its_migrator_is_waited_for(dsn: str) -> None:
+    """After a migrator is killed the next one begins once the statement under way has ended, not beside it."""
+    arguments = [part for each in (TABLE, SLEEP) for part in (each.version, each.name, each.sql)]
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", MIGRATE, dsn, *arguments)
+    while not await scalar(dsn, SLEEPING):
+        await asyncio.sleep(0.01)
+    killed.kill()
+    await killed.wait()
+    assert await scalar(dsn, SLEEPING) == 1
+    work = asyncio.create_task(migrate(dsn, [TABLE, SLEEP], baseline=False))
+    beside = []
+    while not work.done():
+        beside.append(await scalar(dsn, SLEEPING))
+        await asyncio.sleep(0.05)
+    assert set(beside) <= {0, 1}
+    assert await work == [SLEEP]
+
+
+async def test_impatience_with_idle_transactions_changes_nothing(dsn: str) -> None:
+    """A database that ends idle transactions soon does not end a migrator's turn in the middle of a statement."""
+    name = dsn.partition("?")[0].rpartition("/")[2]
+    await execute(dsn, f"alter database {name} set idle_in_transaction_session_timeout = '500ms'")
+    answers = await asyncio.gather(*(migrate(dsn, [TABLE, SLEEP], baseline=False) for _ in range(2)))
+    assert [migration for answer in answers for migration in answer] == [SLEEP]
+
+
+async def test_migration_without_a_statement_is_recorded(dsn: str) -> None:
+    """Comments alone are no error."""
+    nothing = Migration("20300105000000", "do_nothing", "-- oldest-server: 20300101000000\n-- Nothing to do.\n")
+    assert await migrate(dsn, [TABLE, nothing], baseline=False) == [nothing]
+    assert await migrate(dsn, [TABLE, nothing], baseline=False) == []
+
+
+async def test_reader_of_the_history_holds_nothing_up(dsn: str) -> None:
+    """A transaction that has read the history, as a backup does, is not waited for."""
+    connection = await asyncpg.connect(dsn)
+    async with connection.transaction():
+        await connection.fetch("select * from supabase_migrations.schema_migrations")
+        async with asyncio.timeout(5):
+            assert await migrate(dsn, [TABLE, ADD_COLUMN], baseline=False) == [ADD_COLUMN]
+    await connection.close()
+
+
+async def test_rehearsal_does_not_queue_for_a_lock(dsn: str) -> None:
+    """A dry run gives up after a moment and says which file would have to wait."""
+    async with reading(dsn):
+        with pytest.raises(MigrationFailed, match=r"add_height\.sql needs a lock that another session holds"):
+            await rehearse(dsn, [TABLE, ADD_COLUMN], baseline=False)
+
+
+async def test_undecided_migration_is_refused(dsn: str) -> None:
+    """What `make migration` left to a person is not applied, so that the file may still change."""
+    undecided = Migration(ADD_COLUMN.version, ADD_COLUMN.name, "-- DECIDE: why\n" + ADD_COLUMN.sql)
+    with pytest.raises(MigrationRefused, match=r"add_height\.sql has a line that begins with `-- DECIDE:`"):
+        await migrate(dsn, [TABLE, undecided], baseline=False)
 
 
 async def test_transaction_pooler_is_refused(dsn: str) -> None:
