@@ -89,9 +89,9 @@ class Connection:
                     return got
         raise AssertionError(f"closed after {[(each.type, each.stream) for each in self.received[-5:]]}")
 
-    async def ended(self, within: float = ENOUGH) -> list[Frame]:
-        """Read until the server closes the connection, for so many seconds at most; return all that ever came."""
-        async with asyncio.timeout(within):
+    async def ended(self) -> list[Frame]:
+        """Read until the server closes the connection; return all that ever came."""
+        async with asyncio.timeout(ENOUGH):
             while await self.next():
                 pass
         return self.received
