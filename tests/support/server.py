@@ -39,9 +39,9 @@ def supabase_settings(url: str) -> dict[str, str]:
     return {"supabase_url": url, "supabase_service_key": SERVICE_KEY, "supabase_anon_key": ANONYMOUS_KEY}
 
 
-def roomy_limits(folder: Path) -> Path:
-    """Return a file of rate limits under which one person may make as many calls as a module of tests does."""
+def roomy_limits(folder: Path, capacity: int = 10_000) -> Path:
+    """Return a file of rate limits under which one person may make so many calls: as a module of tests does."""
     file = folder / "rate-limits.toml"
     names = ("public_api", "auth_endpoint", "match_request", "email_send", "challenge_submit")
-    file.write_text("".join(f"[policies.{name}]\ncapacity = 10_000\n" for name in names))
+    file.write_text("".join(f"[policies.{name}]\ncapacity = {capacity}\n" for name in names))
     return file

@@ -152,11 +152,9 @@ async def test_silent_sockets_are_closed() -> None:
         assert await get(address) is grpc.StatusCode.OK
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
 async def test_idle_connections_are_closed() -> None:
     """A connection without calls is told to go after its time, however often it pings."""
-    async with serving(Profiles()) as address, connected(address) as connection:
+    async with serving(Profiles(), max_idle=0.3) as address, connected(address) as connection:
         assert (await connection.status(connection.call(PATH, REQUEST)))["grpc-status"] == "0"
         assert GOAWAY in {frame.type for frame in await connection.ended()}
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,12 +176,27 @@ def killed(program: str) -> Callable[[Site], Awaitable[Episode]]:
     """Return the fault in which the server's own engine of such a name is killed."""
 
     async def cause(site: Site) -> Episode:
-        family = psutil.Process(site.first.served.process.pid).children(recursive=True)
-        engine = next(each for each in family if each.name() == program)
+        (engine,) = _engines(site, program)
         engine.kill()
-        return Episode(time.monotonic())
+        end = time.monotonic()
+        again = False
+        while not again and time.monotonic() < end + RESTARTED_WITHIN:
+            await asyncio.sleep(0.1)
+            again = any(each.pid != engine.pid for each in _engines(site, program))
+        return Episode(end, [Check("another process", again)])
 
     return cause
+
+
+def _engines(site: Site, program: str) -> list[psutil.Process]:
+    """Return the processes of such a name below the server whose parent has another name."""
+    found = []
+    for each in psutil.Process(site.first.served.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            parent = each.parent()
+            if each.name() == program and each.status() != psutil.STATUS_ZOMBIE and parent:
+                found += [each] if parent.name() != program else []
+    return found
 
 
 PROMOTED = Fault(

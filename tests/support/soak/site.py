@@ -23,6 +23,7 @@ from wingmanmatch.session.v1 import session_service_pb2
 
 SESSION, LIMIT = "session", "limit"
 DATABASE_CALLS, REDIS_CALLS = frozenset({READ, WRITE}), frozenset({SESSION, LIMIT})
+CAPACITY = 1_000_000  # calls of one person, whose caller goes on for ten minutes
 STOP = 30.0  # seconds; shipped are 3 to drain and 15 for calls under way
 
 
@@ -79,7 +80,7 @@ class Site:
 
     async def start(self, count: int = 1, *, log: bool = True, **settings: str) -> None:
         """Start servers with settings beside the shipped ones, and their callers; without `log` nobody reads theirs."""
-        settings.setdefault("RATE_LIMITS_FILE", str(roomy_limits(self.folder)))
+        settings.setdefault("RATE_LIMITS_FILE", str(roomy_limits(self.folder, CAPACITY)))
         started = await asyncio.gather(*(self._start_one(number, log=log, **settings) for number in range(count)))
         for served in started:
             await self._add(served)
