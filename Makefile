@@ -55,8 +55,9 @@ baseline: .venv/.dev ## Record a breaking change of protos before 0.1.0: REASON=
 release: .venv/.dev ## Prepare release VERSION=x.y.z: the protos' baseline, CHANGELOG.md, the version everywhere
 	@$(BIN)/python protos/release.py -- "$$VERSION"
 
-soak: .venv/.dev ## Cause faults under load at the shipped values, print how long each costs, then check histories
+soak: .venv/.dev ## Cause faults under load at the shipped values, print how long each costs, check histories, run slow tests
 	PYTHONPATH=tests $(BIN)/python tests/soak/soak.py
+	@$(MAKE) slow
 
 histories: .venv/.dev ## Check what callers were told through the faults of 20 seeds against sequential models
 	PYTHONPATH=tests $(BIN)/python tests/soak/histories.py
