@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from wingmanmatch_client import Client, connect
 from wingmanmatch_server.drivers.embedded import postgres_programs
 from wingmanmatch_server.drivers.embedded_postgres import running_dsn
 from wingmanmatch_server.drivers.embedded_process import engine_account, own_folder, wait_for_lock
+from wingmanmatch_server.drivers.schema_version import BASELINE
 
 ROLES = """
 create role analyst login password 'correct-horse' connection limit 3;
@@ -34,6 +35,11 @@ grant anon to "Reading Team" with admin option;
 grant "Reading Team" to analyst with inherit false;
 grant select on public.user_profiles to "Reading Team";
 comment on table public.user_profiles is 'Everybody''s own words';
+"""
+FOREIGN = """
+create table t (value int);
+create schema supabase_migrations;
+create table supabase_migrations.schema_migrations (version text primary key);
 """
 OLD_PROGRAMS = next((found for found in map(programs, (17, 16, 15)) if found), None)
 
@@ -392,6 +398,40 @@ async def test_database_that_is_not_ours(admin_dsn: str, tmp_path: Path) -> None
     async with supabase_database(admin_dsn) as dsn:
         assert "is a Supabase project" in refusal("backup", str(tmp_path / "file"), DATABASE_URL=dsn)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+async def foreign_dsn(admin_dsn: str) -> AsyncIterator[str]:
+    """The database of another application, which has the table of a history of migrations, and nothing in it."""
+    async with empty_database(admin_dsn) as dsn:
+        await execute(dsn, FOREIGN)
+        yield dsn
+
+
+async def test_database_of_another_application_is_not_backed_up(foreign_dsn: str, tmp_path: Path) -> None:
+    """A history of migrations is not enough: WingmanMatch's first must be in it."""
+    sentence = f"it has no history of migrations that includes {BASELINE}"
+    assert sentence in refusal("backup", str(tmp_path / "file"), DATABASE_URL=foreign_dsn)
+    await execute(foreign_dsn, "insert into supabase_migrations.schema_migrations values ('20990101000000')")
+    assert sentence in refusal("backup", str(tmp_path / "file"), DATABASE_URL=foreign_dsn)
+    await execute(foreign_dsn, "alter table supabase_migrations.schema_migrations rename version to name")
+    assert sentence in refusal("backup", str(tmp_path / "file"), DATABASE_URL=foreign_dsn)
+    assert not list(tmp_path.iterdir())
+
+
+async def test_database_of_another_application_is_not_restored(foreign_dsn: str, made: Path, tmp_path: Path) -> None:
+    """A backup file that holds one does not replace our data, even with --replace."""
+    run("restore", made, DATA_DIR=str(tmp_path / "data"))
+    with started(tmp_path / "data") as dsn:
+        people = await people_of(dsn)
+    dump = tmp_path / "dump"
+    run_program(postgres_programs() / "pg_dump", "--format=custom", f"--file={dump}", foreign_dsn)
+    file = changed(made, tmp_path / "foreign", database=dump.read_bytes())
+    said = refusal("restore", str(file), "--replace", DATA_DIR=str(tmp_path / "data"))
+    assert f"{file} cannot be used by this version. It holds no database of WingmanMatch" in said
+    assert not (tmp_path / "data" / "restoring").exists()
+    with started(tmp_path / "data") as dsn:
+        assert await people_of(dsn) == people
 
 
 async def test_database_of_an_owner_who_is_no_superuser(admin_dsn: str, tmp_path: Path) -> None:

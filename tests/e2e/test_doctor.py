@@ -5,8 +5,11 @@ import time
 from pathlib import Path
 
 from support.apis import serving, silent, stalling
+from support.databases import execute
 from support.served import command
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
+from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migrations import migrate
 
 KEY = "re_GoodKey_0123456789"
 CLAUDE_KEY = "sk-ant-GoodKey-0123456789"
@@ -45,6 +48,8 @@ async def test_nothing_configured_is_nothing_wrong(tmp_path: Path) -> None:
     diagnosis = await diagnose(DATA_DIR=str(tmp_path))
     assert diagnosis.code == 0
     assert diagnosis.of("Settings") == "ok Settings usable, for development"
+    no_database = "no database in DATA_DIR yet: the first start creates it"
+    assert diagnosis.of("  data folder") == f"unset data folder {no_database}"
     assert diagnosis.of("Redis") == "unset Redis no REDIS_URL: the server starts its own Valkey"
     assert diagnosis.said.endswith("Nothing to put right.\n")
 
@@ -94,3 +99,58 @@ async def test_stalls_cost_three_seconds_together() -> None:
     for subject in ("PostgreSQL", "Redis", "Resend", "Claude", "Supabase service key", "Supabase anon key"):
         assert diagnosis.of(subject).startswith(f"FAIL {subject} no answer within 3 seconds")
     assert seconds < 6 * 3
+
+
+async def test_data_folder_of_another_postgresql_fails(tmp_path: Path) -> None:
+    """A folder on which `serve` would refuse to start is found, with what to do about it."""
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("17\n")
+    diagnosis = await diagnose(DATA_DIR=str(tmp_path))
+    assert diagnosis.code == 1
+    assert diagnosis.of("  data folder").startswith("FAIL data folder cannot be used by this version → ")
+    assert "holds PostgreSQL 17, this version of WingmanMatch brings PostgreSQL 18" in diagnosis.of("  data folder")
+    (tmp_path / "postgres" / "PG_VERSION").unlink()
+    assert "it has no file PG_VERSION" in (await diagnose(DATA_DIR=str(tmp_path))).of("  data folder")
+
+
+async def test_data_folder_that_cannot_be_read_is_said_not_to_be_looked_at(tmp_path: Path) -> None:
+    """A file PG_VERSION that the system does not let be read, and a restore that was killed, are notes."""
+    unread = "note data folder the embedded database in DATA_DIR was not looked at: "
+    (tmp_path / "a" / "postgres.replaced").mkdir(parents=True)
+    (tmp_path / "b" / "postgres" / "PG_VERSION").mkdir(parents=True)
+    for name, reason in (("a", "a restore was interrupted → "), ("b", "Is a directory → ")):
+        diagnosis = await diagnose(DATA_DIR=str(tmp_path / name))
+        assert diagnosis.code == 0
+        assert diagnosis.of("  data folder").startswith(unread + reason)
+
+
+async def test_embedded_database_is_looked_at_while_it_runs(tmp_path: Path) -> None:
+    """Its migrations are read while a server runs on the folder; otherwise the report says that they were not."""
+    stopped = "note data folder of PostgreSQL 18; no server answers there: its migrations were not looked at → "
+    with EmbeddedEngines(tmp_path, valkey=False) as engines:
+        engines.wait()
+        empty = await diagnose(DATA_DIR=str(tmp_path))
+        await migrate(engines.postgres_dsn, read_migrations(), baseline=True)
+        migrated = await diagnose(DATA_DIR=str(tmp_path))
+        await execute(
+            engines.postgres_dsn, "insert into supabase_migrations.schema_migrations values ('20990101000000')"
+        )
+        newer = await diagnose(DATA_DIR=str(tmp_path))
+        left_by_a_kill = (tmp_path / "postgres" / "postmaster.pid").read_text()
+    assert empty.of("  data folder") == "ok data folder of PostgreSQL 18, running"
+    assert empty.of("  migrations").startswith("note migrations ")
+    assert "are missing → `serve` applies them as it starts" in empty.of("  migrations")
+    assert migrated.of("  migrations").startswith("ok migrations all ")
+    assert newer.of("  migrations").startswith("FAIL migrations the database is not this version's")
+    assert [each.code for each in (empty, migrated, newer)] == [0, 0, 1]
+    for _ in range(2):
+        diagnosis = await diagnose(DATA_DIR=str(tmp_path))
+        assert (diagnosis.code, diagnosis.of("  data folder")[: len(stopped)]) == (0, stopped)
+        (tmp_path / "postgres" / "postmaster.pid").write_text(left_by_a_kill)
+
+
+async def test_embedded_database_is_not_looked_at_where_another_is_used(tmp_path: Path) -> None:
+    """With the address of another database the folder does not matter."""
+    (tmp_path / "postgres").mkdir()
+    for variables in ({"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, {"SUPABASE_URL": "http://127.0.0.1:1"}):
+        assert "data folder" not in (await diagnose(DATA_DIR=str(tmp_path), **variables)).said

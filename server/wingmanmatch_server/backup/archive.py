@@ -5,6 +5,7 @@ noticed before anything is restored from it. `unzip -p FILE database.dump` gives
 """
 
 import os
+import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -72,20 +73,19 @@ class Backup:
 def new_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """Yield a file that appears at `path` when the block ends: complete, and readable by its owner alone.
 
-    If the block fails, nothing appears. Raises BackupError if `path` exists, unless `force` replaces it, or if it
-    cannot be written.
+    If the block fails, nothing appears. Where `path` is a symbolic link to a file, the link stays and the file is
+    replaced. Raises BackupError if `path` exists, unless it is a regular file that `force` replaces; if it is a
+    symbolic link to nothing; or if it cannot be written.
     """
-    exists = f"{path} exists: choose another name, or replace it with --force."
-    if not force and path.exists():
-        raise BackupError(exists)
     try:
-        with _temporary(path) as (file, temporary):
+        target = _target(path, force=force)
+        with _temporary(target) as (file, temporary):
             yield file
             file.flush()
             os.fsync(file.fileno())
-            _publish(temporary, path, force=force)
+            _publish(temporary, target, force=force)
     except FileExistsError:
-        raise BackupError(exists) from None
+        raise BackupError(f"{path} exists: choose another name, or replace it with --force.") from None
     except OSError as error:
         raise BackupError(f"{path} cannot be written: {error.strerror}.") from error
 
@@ -157,6 +157,32 @@ def _description(archive: zipfile.ZipFile, path: Path, postgres_major: int) -> D
     return description
 
 
+def _target(path: Path, *, force: bool) -> Path:
+    """Return the path to write, which is behind the symbolic links in `path`.
+
+    Raises FileExistsError if a file is there that must not be replaced, OSError, and BackupError.
+    """
+    target = Path(os.path.realpath(path))
+    if _is_file(path):
+        if not force:
+            raise FileExistsError
+    elif path.is_symlink():
+        # Perhaps a volume that is not mounted: writing there would fill another one.
+        raise BackupError(f"{path} is a symbolic link to {target}, which does not exist: choose another name.")
+    return target
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a regular file is there, and not nothing. Raises BackupError for anything else, and OSError."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(mode):
+        raise BackupError(f"{path} is not a regular file: choose another name.")
+    return True
+
+
 @contextmanager
 def _temporary(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
     """Yield a new file beside `path`, mode 0600, and its name, which is gone afterwards."""
@@ -170,6 +196,7 @@ def _temporary(path: Path) -> Iterator[tuple[IO[bytes], Path]]:
 
 def _publish(temporary: Path, path: Path, *, force: bool) -> None:
     if force:
+        _is_file(path)  # still, and nothing else that came meanwhile
         temporary.replace(path)
     else:
         _add_name(temporary, path)

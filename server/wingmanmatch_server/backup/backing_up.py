@@ -18,6 +18,7 @@ from wingmanmatch_server.drivers.embedded import DataDirectoryInUse, EmbeddedEng
 from wingmanmatch_server.drivers.embedded_data import holds_database
 from wingmanmatch_server.drivers.embedded_postgres import running_dsn
 from wingmanmatch_server.drivers.postgres import AWAY, behind_transaction_pooler
+from wingmanmatch_server.drivers.schema_version import BASELINE
 
 _POLL_INTERVAL = 0.1
 _LONGEST_START = 30.0
@@ -87,7 +88,9 @@ def check(found: Found, postgres_major: int) -> None:
             "DATABASE_URL is a Supabase project: use the project's own backups (docs/supabase.md, step 10)."
         )
     if not found.is_ours:
-        raise BackupError("The database is not one of WingmanMatch: it has no history of migrations.")
+        raise BackupError(
+            f"The database is not one of WingmanMatch: it has no history of migrations that includes {BASELINE}."
+        )
 
 
 def _running(data_directory: Path, in_use: DataDirectoryInUse) -> str:

@@ -6,6 +6,7 @@ Its parts:
     report.py       a finding, and the table that a person reads
     examination.py  runs all checks at once, each within its time
     database.py     PostgreSQL by DATABASE_URL: version, role, migrations, extensions
+    embedded.py     the data folder of the embedded PostgreSQL: version, and migrations while it runs
     rest.py         Supabase's REST interface with both keys
     valkey.py       Redis or Valkey: version, eviction, persistence
     mail.py         Resend: the key, and the domain that mails are sent from

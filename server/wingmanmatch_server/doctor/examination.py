@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from wingmanmatch_server.doctor import claude, database, mail, rest, valkey
+from wingmanmatch_server.doctor import claude, database, embedded, mail, rest, valkey
 from wingmanmatch_server.doctor.given import Given
 from wingmanmatch_server.doctor.report import Finding, Verdict
 from wingmanmatch_server.settings import SettingsError, load_settings
@@ -31,6 +31,7 @@ async def examine(given: Given, endpoints: Endpoints) -> list[Finding]:
     async with httpx.AsyncClient(timeout=TIMEOUT) as http:
         checks = {
             "PostgreSQL": database.check(given),
+            embedded.SUBJECT: embedded.check(given),
             "Supabase service key": rest.check_service_key(given, http, time.time()),
             "Supabase anon key": rest.check_anon_key(given, http, time.time()),
             "Redis": valkey.check(given),

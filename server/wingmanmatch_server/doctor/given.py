@@ -16,6 +16,7 @@ class Given(WithSecretFiles):
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
     tolerates_unusable_files: ClassVar[bool] = True
 
+    data_dir: Path = Settings.model_fields["data_dir"].default
     database_url: SecretStr | None = None
     database_password_file: Path | None = None
     supabase_url: str | None = None

@@ -46,7 +46,7 @@ class Diagnosis:
 
 async def diagnose(resend: str = NOWHERE, anthropic: str = NOWHERE, **given: str) -> Diagnosis:
     """Look at these settings and no others; none of the keys may be shown, but for their first four characters."""
-    fields = dict.fromkeys(Given.model_fields.keys() - {"mail_from"}) | given
+    fields = dict.fromkeys(Given.model_fields.keys() - {"mail_from"}) | {"data_dir": "/nonexistent"} | given
     findings = await examine(Given(_env_file=None, **fields), Endpoints(resend, anthropic))
     for name, value in given.items():
         assert not name.endswith("_key") or value[4:14] not in table(findings)

@@ -53,6 +53,71 @@ def test_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("kind", ["fifo", "directory", "link to a fifo", "link to a directory", "link to itself"])
+def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str, *, force: bool) -> None:
+    """A FIFO, a directory, and a link to either, are refused before anything is written, and stay what they are."""
+    path, other = tmp_path / "file", tmp_path / "other"
+    place = other if kind.startswith("link") else path
+    if kind.endswith("fifo"):
+        os.mkfifo(place)
+    elif kind.endswith("directory"):
+        place.mkdir()
+    if kind.startswith("link"):
+        path.symlink_to(path if kind.endswith("itself") else other)
+    before = {entry.name: entry.lstat() for entry in tmp_path.iterdir()}
+    with pytest.raises(BackupError, match=r"file (is not a regular file|cannot be written)"):
+        with_content(path, b"new", force=force)
+    after = {entry.name: entry.lstat() for entry in tmp_path.iterdir()}
+    assert {name: (found.st_ino, found.st_mode) for name, found in after.items()} == {
+        name: (found.st_ino, found.st_mode) for name, found in before.items()
+    }
+
+
+def test_what_is_no_file_and_appears_meanwhile_stays(tmp_path: Path) -> None:
+    """A FIFO that takes the name while the backup is made is not replaced."""
+    path = tmp_path / "file"
+    with pytest.raises(BackupError, match="is not a regular file"), new_file(path, force=True):
+        os.mkfifo(path)
+    assert path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_target_of_a_link_is_written(tmp_path: Path) -> None:
+    """A link to a file stays a link; its target is replaced, from a temporary file in the target's own folder."""
+    target = tmp_path / "folder" / "target"
+    target.parent.mkdir()
+    target.write_text("precious")
+    path = tmp_path / "file"
+    path.symlink_to(Path("folder", "target"))
+    with pytest.raises(BackupError, match="file exists: choose another name"):
+        with_content(path, b"new", force=False)
+    assert target.read_text() == "precious"
+    with new_file(path, force=True) as file:
+        file.write(b"new")
+        assert len(list(target.parent.iterdir())) == 2
+    assert (path.is_symlink(), target.is_symlink(), target.read_bytes()) == (True, False, b"new")
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["file", "folder", "target"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_link_to_nothing_is_refused(tmp_path: Path, *, force: bool) -> None:
+    """Neither the link is replaced nor its target made: what is missing may be a volume that is not mounted."""
+    path = tmp_path / "file"
+    path.symlink_to(tmp_path / "missing")
+    with pytest.raises(BackupError, match=r"file is a symbolic link to .*/missing, which does not exist"):
+        with_content(path, b"new", force=force)
+    assert path.is_symlink()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def with_content(path: Path, content: bytes, *, force: bool) -> None:
+    """Write a new file."""
+    with new_file(path, force=force) as file:
+        file.write(content)
+
+
 def test_error_of_a_write_is_a_sentence(tmp_path: Path) -> None:
     """The system's reason stands beside the name of the file."""
     sentence = r"file cannot be written: No space left on device\."
