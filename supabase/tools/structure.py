@@ -58,9 +58,17 @@ def dump(dsn: str) -> Structure:
     headers = list(_HEADER.finditer(text))
     ends = [*(header.start() for header in headers[1:]), len(text)]
     return {
-        Thing(header["kind"], header["schema"], header["name"]): _NOISE.sub("", text[header.end() : end]).strip()
+        Thing(header["kind"], header["schema"], header["name"]): _definition(header["kind"], text[header.end() : end])
         for header, end in zip(headers, ends, strict=True)
     }
+
+
+def _definition(kind: str, section: str) -> str:
+    """Return the statements of a section. Privileges have no order of their own: what is revoked stands first."""
+    text = _NOISE.sub("", section).strip()
+    if kind not in ("ACL", "DEFAULT ACL"):
+        return text
+    return "\n".join(sorted(filter(None, text.splitlines()), key=lambda line: ("REVOKE " not in line, line)))
 
 
 @contextmanager
