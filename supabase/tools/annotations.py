@@ -11,7 +11,8 @@ BY_DEFAULT = ("public", "anon", "authenticated", "service_role")
 # What PostgreSQL grants to PUBLIC on an object whose privileges nobody changed.
 _BUILT_IN = {"FUNCTION": "execute", "PROCEDURE": "execute", "TYPE": "usage"}
 _PRIVILEGE = re.compile(
-    r"^(?:GRANT|REVOKE) (?P<what>.+?) ON (?P<target>.+) (?:TO|FROM) (?P<role>\S+?)(?: WITH GRANT OPTION)?;$", re.MULTILINE
+    r"^(?:GRANT|REVOKE) (?P<what>.+?) ON (?P<target>.+) (?:TO|FROM) (?P<role>\S+?)(?: WITH GRANT OPTION)?;$",
+    re.MULTILINE,
 )
 # pg_dump's words for the privileges of what is a kind of table or of type to GRANT.
 _KINDS = {"TABLE": ("TABLE", "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE"), "TYPE": ("TYPE", "DOMAIN")}
@@ -61,7 +62,8 @@ def change_privileges(before: str, after: str) -> str:
     roles = dict.fromkeys([*BY_DEFAULT, *(each["role"] for each in found if each[0].startswith("GRANT"))])
     roles.pop("PUBLIC", None)
     revoked = f"revoke all{f' {column[0]}' if column else ''} on {_lower(target)} from {', '.join(roles)};"
-    return "\n".join([revoked, *after.splitlines(), *to_public])
+    granted = [line for line in after.splitlines() if not line.endswith(" FROM PUBLIC;")]
+    return "\n".join([revoked, *granted, *to_public])
 
 
 def revoke_defaults(thing: Thing) -> str | None:

@@ -127,7 +127,9 @@ class _Delta:
         if about is None or annotations.annotations_of_kind(about, self.declared, thing.kind, like=thing):
             return
         before = self.migrated[thing]
-        yield annotations.remove_comment(before) if thing.kind == "COMMENT" else annotations.change_privileges(before, "")
+        yield (
+            annotations.remove_comment(before) if thing.kind == "COMMENT" else annotations.change_privileges(before, "")
+        )
 
     def _is_made_anew(self, thing: Thing) -> bool:
         both = self.migrated.get(thing), self.declared.get(thing)
@@ -157,7 +159,8 @@ class _Delta:
         """Return the table that an object is a part of; None for a sequence of its own."""
         text = self.declared[thing]
         if thing.kind == "INDEX":
-            return re.search(r" ON (?:ONLY )?(\S+) ", text)[1]
+            found = re.search(r" ON (?:ONLY )?(\S+) ", text)
+            return found[1] if found else None
         if thing.kind not in ("SEQUENCE", "SEQUENCE OWNED BY"):
             return thing.qualified.split(" ")[0]
         owned = self.declared.get(Thing("SEQUENCE OWNED BY", thing.schema, thing.name), "")

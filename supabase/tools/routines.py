@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from annotations import ABOUT_OTHERS
 from pglast import parse_sql
@@ -35,7 +36,9 @@ def dependents(function: Thing, structure: Structure) -> list[Thing]:
     Bodies in quotes are not among them: their names are looked up when they run.
     """
     name = re.compile(rf"\b{re.escape(function.qualified.partition('(')[0])}\(")
-    return [each for each in structure if each != function and any(name.search(text) for text in _bound(each, structure))]
+    return [
+        each for each in structure if each != function and any(name.search(text) for text in _bound(each, structure))
+    ]
 
 
 def _bound(thing: Thing, structure: Structure) -> Iterator[str]:
@@ -46,11 +49,11 @@ def _bound(thing: Thing, structure: Structure) -> Iterator[str]:
     yield text if thing.kind != "FUNCTION" or "BEGIN ATOMIC" in text else text.partition("\n    AS ")[0]
 
 
-def _interface(statement: object) -> tuple[object, ...]:
+def _interface(statement: Any) -> tuple[object, ...]:
     parameters = [(each.name, each.mode, RawStream()(each.argType)) for each in statement.parameters or ()]
     returned = statement.returnType
     return parameters, RawStream()(returned) if returned else None
 
 
-def _defaults(statement: object) -> int:
+def _defaults(statement: Any) -> int:
     return sum(each.defexpr is not None for each in statement.parameters or ())

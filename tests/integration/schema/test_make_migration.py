@@ -13,6 +13,8 @@ import pytest
 SUPABASE = Path(__file__).resolve().parents[3] / "supabase"
 NEWEST = max(path.name for path in (SUPABASE / "migrations").glob("*.sql"))[:14]
 
+LATER = "20990101000000"
+
 BADGES = """
 create table public.badges (
     user_id uuid primary key references public.user_profiles on delete cascade,
@@ -108,7 +110,7 @@ def test_header_names_the_version_before(supabase: Path) -> None:
     previous = git(supabase, "rev-parse", "HEAD")
     (supabase.parent / "tests" / "previous_version").write_text(f"# The commit.\n{previous}", "utf-8")
     since = f"-- oldest-server: {NEWEST}\nselect 1;\n"
-    (supabase / "migrations" / f"{int(NEWEST) + 1}_change_nothing.sql").write_text(since, "utf-8")
+    (supabase / "migrations" / f"{LATER}_change_nothing.sql").write_text(since, "utf-8")
     assert make(supabase, "add_badges").startswith(f"-- oldest-server: {NEWEST}\n")
 
 
@@ -196,9 +198,6 @@ def test_a_name_is_a_verb_and_a_noun(supabase: Path, name: str) -> None:
     assert (result.returncode, "Traceback" in result.stderr) == (1, False)
     assert "NAME must be a verb and a noun" in result.stderr
     assert sorted((supabase / "migrations").iterdir()) == before
-
-
-LATER = "20990101000000"
 
 
 @pytest.mark.parametrize(
