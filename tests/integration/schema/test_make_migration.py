@@ -225,6 +225,16 @@ def test_the_order_of_grants_makes_no_difference(supabase: Path) -> None:
     assert compare(supabase) == EQUAL
 
 
+def test_every_line_of_a_body_counts(supabase: Path) -> None:
+    """A body's line that looks like a setting or a comment of pg_dump's own is a difference like any other."""
+    edit(
+        supabase,
+        "schemas/13_match_lists.sql",
+        lambda text: text.replace("begin\n    return jsonb", "begin\nSET LOCAL work_mem = '1MB';\n    return jsonb", 1),
+    )
+    assert "function public.get_match(uuid, uuid) differs" in compare(supabase)
+
+
 USED_BEFORE_NAMES = """
 create type internal.mood as enum ('LOW', 'HIGH');
 create domain public.nickname as text check (value <> '');
