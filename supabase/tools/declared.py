@@ -68,14 +68,22 @@ def _created(node: Any) -> tuple[str, str] | None:
     return (found[0], found[1](node)) if found else None
 
 
+def _dotted(names: Iterable[Any]) -> str:
+    return ".".join(part.sval for part in names)
+
+
 def _qualified(relation: Any) -> str:
     return f"{relation.schemaname}.{relation.relname}"
 
 
 _CREATES: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "CreateFunctionStmt": ("FUNCTION", lambda node: ".".join(part.sval for part in node.funcname)),
+    "CreateFunctionStmt": ("FUNCTION", lambda node: _dotted(node.funcname)),
     "CreateStmt": ("TABLE", lambda node: _qualified(node.relation)),
     "CompositeTypeStmt": ("TYPE", lambda node: _qualified(node.typevar)),
+    "CreateEnumStmt": ("TYPE", lambda node: _dotted(node.typeName)),
+    "CreateDomainStmt": ("DOMAIN", lambda node: _dotted(node.domainname)),
+    "CreateSeqStmt": ("SEQUENCE", lambda node: _qualified(node.sequence)),
+    "ViewStmt": ("VIEW", lambda node: _qualified(node.view)),
     "IndexStmt": ("INDEX", lambda node: f"{node.relation.schemaname}.{node.idxname}"),
     "CreateTrigStmt": ("TRIGGER", lambda node: f"{_qualified(node.relation)} {node.trigname}"),
     "CreatePolicyStmt": ("POLICY", lambda node: f"{_qualified(node.table)} {node.policy_name}"),

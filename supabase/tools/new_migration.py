@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from declared import apply_text, read_declared
@@ -24,6 +24,7 @@ from wingmanmatch_server.drivers.migration_files import read_migrations
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MIGRATIONS = REPOSITORY / "supabase" / "migrations"
+TIME_STAMP = "%Y%m%d%H%M%S"
 PREVIOUS_VERSION = REPOSITORY / "tests" / "previous_version"
 NOTHING = f"{DECIDE}the schema does not change. Write what is to be done with the rows, or delete this file.\n"
 
@@ -65,13 +66,21 @@ def write(name: str, now: Callable[[], datetime]) -> int:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", name):
         raise SystemExit("NAME must be a verb and a noun in lower case, such as add_nicknames")
     newest = read_migrations(MIGRATIONS)[-1].version
-    version = max(now().strftime("%Y%m%d%H%M%S"), str(int(newest) + 1))
+    version = max(now().strftime(TIME_STAMP), _second_after(newest))
     body = write_delta(*compare(), read_declared()) or NOTHING
     path = MIGRATIONS / f"{version}_{name}.sql"
     path.write_text(f"-- oldest-server: {oldest_server()}\n--\n{DECIDE}say why in this place.\n\n{body}", "utf-8")
     lines = body.count(DECIDE) + 1
     print(f"{path.relative_to(REPOSITORY)}: decide the lines that begin with `{DECIDE.strip()}`, {lines} in all.")
     return 0
+
+
+def _second_after(version: str) -> str:
+    try:
+        after = datetime.strptime(version, TIME_STAMP).replace(tzinfo=UTC) + timedelta(seconds=1)
+    except ValueError:
+        raise SystemExit(f"The newest migration's time stamp {version} is no time: `make lint` says more.") from None
+    return after.strftime(TIME_STAMP)
 
 
 def main() -> int:

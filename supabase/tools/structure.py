@@ -58,9 +58,26 @@ def dump(dsn: str) -> Structure:
     headers = list(_HEADER.finditer(text))
     ends = [*(header.start() for header in headers[1:]), len(text)]
     return {
-        Thing(header["kind"], header["schema"], header["name"]): _NOISE.sub("", text[header.end() : end]).strip()
+        Thing(header["kind"], header["schema"], header["name"]): _definition(header["kind"], text[header.end() : end])
         for header, end in zip(headers, ends, strict=True)
     }
+
+
+def _definition(kind: str, section: str) -> str:
+    """Return the statements of a section. Privileges have no order of their own: what is revoked stands first."""
+    if kind in ("FUNCTION", "PROCEDURE"):
+        return _without_noise_around(section)
+    text = _NOISE.sub("", section).strip()
+    if kind not in ("ACL", "DEFAULT ACL"):
+        return text
+    return "\n".join(sorted(filter(None, text.splitlines()), key=lambda line: ("REVOKE " not in line, line)))
+
+
+def _without_noise_around(section: str) -> str:
+    """Return a routine with its whole body, whose lines may look like the dump's own."""
+    lines = section.split("\n")
+    own = [number for number, line in enumerate(lines) if line and not _NOISE.fullmatch(line)]
+    return "\n".join(lines[own[0] : own[-1] + 1])
 
 
 @contextmanager

@@ -1,17 +1,13 @@
-"""`make migration` and the lint of supabase/, tried on copies of the folder."""
+"""`make migration`, tried on copies of supabase/."""
 
 import os
 import re
-import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-SUPABASE = Path(__file__).resolve().parents[3] / "supabase"
-NEWEST = max(path.name for path in (SUPABASE / "migrations").glob("*.sql"))[:14]
+from support.supabase_copy import EQUAL, LATER, NEWEST, compare, decide, edit, make, run
 
 BADGES = """
 create table public.badges (
@@ -61,26 +57,6 @@ grant execute on function public.get_badge to service_role;
 """
 
 
-@pytest.fixture
-def supabase(tmp_path: Path) -> Path:
-    """A copy of the folder."""
-    return Path(shutil.copytree(SUPABASE, tmp_path / "supabase", ignore=shutil.ignore_patterns("__pycache__")))
-
-
-def run(supabase: Path, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the folder's tools."""
-    return subprocess.run([sys.executable, supabase / "tools" / tool, *arguments], capture_output=True, text=True)
-
-
-def make(supabase: Path, name: str) -> str:
-    """Write a migration and return its text."""
-    result = run(supabase, "new_migration.py", name)
-    assert result.returncode == 0, result.stderr
-    (path,) = (supabase / "migrations").glob(f"*_{name}.sql")
-    assert path.name > NEWEST
-    return path.read_text("utf-8")
-
-
 def git(supabase: Path, *arguments: str) -> str:
     """Run git in the folder that holds the copy, and return what it prints."""
     author = ("-c", "user.name=Ada", "-c", "user.email=ada@example.test", "-c", "commit.gpgsign=false")
@@ -89,14 +65,6 @@ def git(supabase: Path, *arguments: str) -> str:
     return subprocess.run(
         command, cwd=supabase.parent, env=environment, check=True, capture_output=True, text=True
     ).stdout
-
-
-def edit(supabase: Path, file: str, change: Callable[[str], str]) -> None:
-    """Change a file, and fail if that changes nothing."""
-    path = supabase / file
-    before = path.read_text("utf-8")
-    path.write_text(change(before), "utf-8")
-    assert path.read_text("utf-8") != before
 
 
 def test_header_names_the_version_before(supabase: Path) -> None:
@@ -108,7 +76,7 @@ def test_header_names_the_version_before(supabase: Path) -> None:
     previous = git(supabase, "rev-parse", "HEAD")
     (supabase.parent / "tests" / "previous_version").write_text(f"# The commit.\n{previous}", "utf-8")
     since = f"-- oldest-server: {NEWEST}\nselect 1;\n"
-    (supabase / "migrations" / f"{int(NEWEST) + 1}_change_nothing.sql").write_text(since, "utf-8")
+    (supabase / "migrations" / f"{LATER}_change_nothing.sql").write_text(since, "utf-8")
     assert make(supabase, "add_badges").startswith(f"-- oldest-server: {NEWEST}\n")
 
 
@@ -128,8 +96,7 @@ def test_a_changed_rule_becomes_a_complete_migration(supabase: Path) -> None:
     written = next((supabase / "migrations").glob("*_add_badges.sql"))
     written.write_text(text.replace("-- DECIDE: say why in this place.", "-- People have badges."), "utf-8")
     assert run(supabase, "lint_sql.py").returncode == 0
-    check = run(supabase, "new_migration.py", "--check")
-    assert (check.returncode, check.stdout) == (0, "supabase/schemas/ and supabase/migrations/ are equal.\n")
+    assert compare(supabase) == EQUAL
 
 
 def test_changes_of_tables_with_rows_are_left_to_a_person(supabase: Path) -> None:
@@ -198,69 +165,190 @@ def test_a_name_is_a_verb_and_a_noun(supabase: Path, name: str) -> None:
     assert sorted((supabase / "migrations").iterdir()) == before
 
 
-LATER = "20990101000000"
+def test_privileges_and_comments_that_go_alone_are_removed(supabase: Path) -> None:
+    """What was granted on a column, to the service role or to PUBLIC, and a comment, goes from objects that stay."""
+    edit(
+        supabase,
+        "schemas/40_notifications.sql",
+        lambda text: text.replace("grant select (id, kind, state,", "grant select (id, kind,"),
+    )
+    edit(
+        supabase,
+        "schemas/13_match_lists.sql",
+        lambda text: (
+            re.sub(r"comment on function public\.get_match is '[^;]*;", "", text)
+            + "\ngrant execute on function public.get_match to public;\n"
+        ),
+    )
+    edit(
+        supabase,
+        "schemas/10_matches.sql",
+        lambda text: text.replace(
+            "table public.matches from public", "table public.matches from service_role, public", 1
+        ).replace(
+            "grant select, insert, update, delete on table public.matches", "grant select on table public.matches", 1
+        ),
+    )
+    edit(
+        supabase,
+        "schemas/05_migrations.sql",
+        lambda text: text + "\nrevoke all on function public.get_migrations from service_role;\n",
+    )
+    text = make(supabase, "narrow_access")
+    assert text.count("-- DECIDE: ") == 1
+    assert "revoke all (state) on table public.notifications from public, anon, authenticated, service_role;" in text
+    assert "COMMENT ON FUNCTION public.get_match(p_match_id uuid, p_user_id uuid) IS NULL;" in text
+    decide(supabase, "narrow_access")
+    assert compare(supabase) == EQUAL
 
 
-@pytest.mark.parametrize(
-    ("files", "complaint"),
-    [
-        ({f"{LATER}_x_y.sql": "select 1;\n"}, f"{LATER}_x_y.sql: the first line must be `-- oldest-server: VERSION`"),
-        (
-            {f"{LATER}_x_y.sql": "-- oldest-server: 20990102000000\nselect 1;\n"},
-            f"{LATER}_x_y.sql: oldest-server 20990102000000 is newer than the file; name its predecessor",
+def test_column_privileges_outlive_a_change_of_those_of_the_table(supabase: Path) -> None:
+    """Revoking from a table revokes from its columns: what is still declared for these is granted again."""
+    edit(
+        supabase,
+        "schemas/40_notifications.sql",
+        lambda text: text + "\ngrant truncate on table public.notifications to authenticated;\n",
+    )
+    text = make(supabase, "grant_truncate")
+    assert text.index("TRUNCATE ON TABLE") < text.index("GRANT SELECT(state) ON TABLE public.notifications")
+    decide(supabase, "grant_truncate")
+    assert compare(supabase) == EQUAL
+
+
+def test_the_order_of_grants_makes_no_difference(supabase: Path) -> None:
+    """Who was granted something first is nothing that a migration could change."""
+    grants = (
+        "grant select, insert, update, delete on table public.matches to service_role;",
+        "grant select on table public.matches to authenticated;",
+    )
+    edit(supabase, "schemas/10_matches.sql", lambda text: text.replace("\n".join(grants), "\n".join(grants[::-1])))
+    assert compare(supabase) == EQUAL
+
+
+def test_every_line_of_a_body_counts(supabase: Path) -> None:
+    """A body's line that looks like a setting or a comment of pg_dump's own is a difference like any other."""
+    edit(
+        supabase,
+        "schemas/13_match_lists.sql",
+        lambda text: text.replace("begin\n    return jsonb", "begin\nSET LOCAL work_mem = '1MB';\n    return jsonb", 1),
+    )
+    assert "function public.get_match(uuid, uuid) differs" in compare(supabase)
+
+
+USED_BEFORE_NAMES = """
+create type internal.mood as enum ('LOW', 'HIGH');
+create domain public.nickname as text check (value <> '');
+create sequence public.tickets;
+revoke all on sequence public.tickets from public, anon, authenticated, service_role;
+create view internal.match_ids as select id from public.matches;
+
+create table public.aliases (
+    id bigint generated always as identity primary key,
+    serial_number serial,
+    ticket bigint not null default nextval('public.tickets'),
+    nickname public.nickname not null
+);
+alter table public.aliases enable row level security;
+revoke all on table public.aliases from public, anon, authenticated, service_role;
+
+create function internal.a_mood(p_text text)
+    returns internal.mood
+    language plpgsql
+    immutable
+    set search_path = ''
+as $$
+begin
+    return p_text::internal.mood;
+end
+$$;
+
+create function internal.a_match()
+    returns setof internal.match_ids
+    language sql
+    stable
+    set search_path = ''
+as $$
+    select * from internal.match_ids
+$$;
+"""
+
+
+def test_what_is_new_comes_before_what_uses_it(supabase: Path) -> None:
+    """Types, domains, views and sequences come in the order of the files; a table brings its own sequences."""
+    edit(supabase, "schemas/99_internal.sql", lambda text: USED_BEFORE_NAMES + text)
+    text = make(supabase, "add_aliases")
+    assert text.count("-- DECIDE: ") == 1
+    assert "create view internal.match_ids as select id" in text
+    assert not re.search(r"(?i)create sequence .*aliases|add generated|owned by", text)
+    decide(supabase, "add_aliases")
+    assert compare(supabase) == EQUAL
+
+
+def test_a_helper_that_cannot_be_replaced_is_made_anew(supabase: Path) -> None:
+    """With another parameter's name it is dropped first, and has its comment and privileges again."""
+    edit(
+        supabase,
+        "schemas/50_coaching.sql",
+        lambda text: re.sub(
+            r"(create function internal\.coaching_meetup.*?\n\$\$;)",
+            lambda found: found[1].replace("p_user_id", "p_person_id"),
+            text,
+            flags=re.DOTALL,
         ),
-        (
-            {f"{LATER}_x_y.sql": "-- oldest-server: 20200101000000\nselect 1;\n"},
-            f"{LATER}_x_y.sql: oldest-server 20200101000000 is the time stamp of no migration; name one of",
+    )
+    edit(
+        supabase,
+        "schemas/13_match_lists.sql",
+        lambda text: text.replace("create function public.get_match", "CREATE FUNCTION public.get_match").replace(
+            "jsonb_build_object('match', internal", "jsonb_build_object('a_match', internal", 1
         ),
-        (
-            {f"{LATER}_{name}.sql": f"-- oldest-server: {LATER}\nselect 1;\n" for name in ("a_b", "c_d")},
-            f"{LATER}_c_d.sql: another file has the same time stamp; rename the later one",
-        ),
-        (
-            {"2099_x_y.sql": f"-- oldest-server: {NEWEST}\nselect 1;\n"},
-            "2099_x_y.sql: the name must begin with 14 digits",
-        ),
-        (
-            {f"{LATER}_x_y.sql": f"-- oldest-server: {NEWEST}\ncreate index i on public.matches (state);\n"},
-            "require-concurrent-index-creation",
-        ),
-        (
-            {f"{LATER}_x_y.sql": f"-- oldest-server: {NEWEST}\nalter table public.matches add a text not null;\n"},
-            "adding-required-field",
-        ),
-        (
-            {
-                f"{LATER}_x_y.sql": f"-- oldest-server: {NEWEST}\n-- transaction: none\n"
-                "create index concurrently i on public.matches (state);\n"
-            },
-            "prefer-robust-stmts",
-        ),
-    ],
-    ids=["no header", "newer", "unknown", "same time stamp", "name", "index", "required column", "not repeatable"],
-)
-def test_lint_refuses(supabase: Path, files: dict[str, str], complaint: str) -> None:
-    """Each is refused, with the file and the remedy; the copy as it is passes."""
+    )
+    text = make(supabase, "rename_parameters")
+    assert text.count("-- DECIDE: ") == 1
+    assert "drop function internal.coaching_meetup(uuid);\n\ncreate function internal.coaching_meetup(" in text
+    assert "create or replace function public.get_match(" in text
+    decide(supabase, "rename_parameters")
     assert run(supabase, "lint_sql.py").returncode == 0
-    for name, text in files.items():
-        (supabase / "migrations" / name).write_text(text, "utf-8")
-    result = run(supabase, "lint_sql.py")
-    assert result.returncode == 1
-    assert complaint in result.stdout + result.stderr
+    assert compare(supabase) == EQUAL
 
 
-def test_lint_refuses_an_object_that_stands_twice(supabase: Path) -> None:
-    """A second definition would be dead or deadly; the sentence names both files."""
-    health = re.search(
-        r"create function public\.health.*?\$\$;",
-        (supabase / "schemas/01_foundation.sql").read_text("utf-8"),
-        re.DOTALL,
+def test_functions_that_others_depend_on_are_left_to_a_person(supabase: Path) -> None:
+    """Servers call what is public, and triggers keep their functions: both are named, with what differs."""
+    edit(
+        supabase,
+        "schemas/13_match_lists.sql",
+        lambda text: re.sub(
+            r"(create function public\.get_match\(.*?\n    returns) jsonb", r"\1 json", text, flags=re.DOTALL
+        ),
     )
-    assert health
-    edit(supabase, "schemas/99_internal.sql", lambda text: f"{text}\n{health[0]}\n")
-    result = run(supabase, "lint_sql.py")
-    assert result.returncode == 1
-    assert (
-        "supabase/schemas/99_internal.sql: function public.health is created in 01_foundation.sql already"
-        in result.stderr
+    edit(
+        supabase,
+        "schemas/34_match_events.sql",
+        lambda text: re.sub(
+            r"create function internal\.open_match_event_feeds.*?create trigger open_match_event_feeds[^;]*;",
+            "",
+            text,
+            flags=re.DOTALL,
+        ),
     )
+    text = make(supabase, "change_answers")
+    assert re.search(
+        r"^-- DECIDE: function public\.get_match\(uuid, uuid\) changes\. .*\n(--   .*\n)*--   \+.*RETURNS json$",
+        text,
+        re.MULTILINE,
+    )
+    assert re.search(
+        r"^-- DECIDE: function internal\.open_match_event_feeds\(\) is no longer declared", text, re.MULTILINE
+    )
+    assert not re.search(r"^(drop|create)", text, re.MULTILINE)
+    declared = (supabase / "schemas/13_match_lists.sql").read_text("utf-8")
+    created = re.search(r"create function public\.get_match.*?\n\$\$;", declared, re.DOTALL)
+    assert created
+    decide(
+        supabase,
+        "change_answers",
+        "drop trigger open_match_event_feeds on public.user_profiles;\n"
+        "drop function internal.open_match_event_feeds();\n"
+        f"drop function public.get_match(uuid, uuid);\n{created[0]}\n",
+    )
+    assert compare(supabase) == EQUAL
