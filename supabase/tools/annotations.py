@@ -51,6 +51,11 @@ def annotations_of_kind(about: Thing, structure: Structure, kind: str, like: Thi
     ]
 
 
+def has_privileges(about: Thing, structure: Structure) -> bool:
+    """Whether an object as a whole, not a column of it, is declared with other than the built-in privileges."""
+    return any(each.kind == "ACL" and not is_about_column(each) for each in annotations_of(about, structure))
+
+
 def change_privileges(before: str, after: str) -> str:
     """Return what turns the privileges `before` into those `after`; either may be empty, which is the built-in default.
 

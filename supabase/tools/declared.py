@@ -84,6 +84,7 @@ _CREATES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "CreateDomainStmt": ("DOMAIN", lambda node: _dotted(node.domainname)),
     "CreateSeqStmt": ("SEQUENCE", lambda node: _qualified(node.sequence)),
     "ViewStmt": ("VIEW", lambda node: _qualified(node.view)),
+    "CreateTableAsStmt": ("MATERIALIZED VIEW", lambda node: _qualified(node.into.rel)),
     "IndexStmt": ("INDEX", lambda node: f"{node.relation.schemaname}.{node.idxname}"),
     "CreateTrigStmt": ("TRIGGER", lambda node: f"{_qualified(node.relation)} {node.trigname}"),
     "CreatePolicyStmt": ("POLICY", lambda node: f"{_qualified(node.table)} {node.policy_name}"),

@@ -70,7 +70,7 @@ class _Delta:
         for thing in wanted:
             if not self._comes_with_its_table(thing):
                 yield self._change(thing)
-            if thing not in self.migrated and not annotations.annotations_of_kind(thing, self.declared, "ACL"):
+            if thing not in self.migrated and not annotations.has_privileges(thing, self.declared):
                 yield from filter(None, [annotations.revoke_defaults(thing)])
 
     def dropped(self, differing: set[Thing]) -> Iterator[str]:
@@ -195,8 +195,6 @@ def _place(thing: Thing, order: dict[tuple[str, str], int]) -> tuple[int, bool, 
 
 def _subject(thing: Thing) -> tuple[str, str]:
     """Return the key of the object that a comment, a privilege or row level security is about, or else its own."""
-    if thing.kind == "SEQUENCE OWNED BY":
-        return "SEQUENCE", thing.qualified
     if thing.kind == "ROW SECURITY":
         return "TABLE", thing.qualified
     if thing.kind not in ("COMMENT", "ACL"):
