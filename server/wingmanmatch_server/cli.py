@@ -208,13 +208,17 @@ def _silence_grpc() -> None:
 
 @contextmanager
 def _engines(settings: Settings, *, valkey: bool = True) -> Iterator[EmbeddedEngines]:
-    """Start the engines that the settings do not replace; end with a sentence where that is not possible."""
+    """Start the engines that the settings do not replace; end with a sentence where that is not possible.
+
+    Without `valkey`, for commands, the data folder is left alone where there is nothing to start.
+    """
     postgres = settings.database_url is None and not settings.by_rest
     engines = EmbeddedEngines(
         settings.data_dir, postgres=postgres, valkey=valkey and settings.redis_url is None, users=settings.workers
     )
     try:
-        engines.start()
+        if postgres or valkey:
+            engines.start()
         yield engines
     except EngineError as error:
         fail(str(error))

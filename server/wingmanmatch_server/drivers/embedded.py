@@ -101,14 +101,10 @@ class EmbeddedEngines:
     def start(self) -> None:
         """Take the folder and let the engines boot while the caller goes on; `wait` must follow.
 
-        Where no engine is wanted the folder is left alone.
-
         Raises DataDirectoryInUse, or EngineError if the folder or the programs are unusable; nothing runs then.
         """
         if self._lock is not None:
             raise RuntimeError("the engines were started already")
-        if not any(self._wanted.values()):
-            return
         try:
             self._start()
         except OSError as error:
