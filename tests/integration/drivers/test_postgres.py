@@ -149,6 +149,13 @@ async def test_connections_are_replaced_together(
         assert (not before & await processes()) == all_of_them
 
 
+async def ping_until_it_fails(database: PostgresDatabase) -> None:
+    """Ping for ten seconds at most: the backends of a killed postmaster end when they notice, a moment later."""
+    async with asyncio.timeout(10):
+        while True:
+            await database.ping()
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 async def test_server_restarts(tmp_path: Path, how: signal.Signals) -> None:
     """A call during which PostgreSQL stops, or is killed, is Unavailable, as are others until it is back."""
@@ -163,10 +170,7 @@ async def test_server_restarts(tmp_path: Path, how: signal.Signals) -> None:
             engines.stop()
             await asyncio.gather(call, return_exceptions=True)
             with pytest.raises(errors.Unavailable):
-                # The backends of a killed postmaster end when they notice, a moment later.
-                async with asyncio.timeout(10):
-                    while True:
-                        await database.ping()
+                await ping_until_it_fails(database)
             engines = start_postgres(tmp_path)
             assert await database.ping() > 0
     finally:
