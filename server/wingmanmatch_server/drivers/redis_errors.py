@@ -84,7 +84,7 @@ def meaning_of(error: BaseException) -> Meaning:
         return REPLIES.get(code_of(error), Meaning.ANSWER)
     if _is_our_own_shortage(error) or type(error) is exceptions.ClusterError:  # redirected too often
         return Meaning.BUSY
-    return Meaning.UNAVAILABLE if isinstance(error, NO_ANSWER) else Meaning.ANSWER
+    return Meaning.UNAVAILABLE if isinstance(error, NO_ANSWER) or _is_closed_transport(error) else Meaning.ANSWER
 
 
 def is_stale(error: BaseException) -> bool:
@@ -117,6 +117,11 @@ class away:  # noqa: N801 - reads as a statement: `with away():`
         if meaning is not Meaning.ANSWER:
             self._on_error(error)
             raise unavailable(meaning) from error
+
+
+def _is_closed_transport(error: BaseException) -> bool:
+    """Return whether uvloop refused to write to a lost connection, which redis-py's cluster client passes on."""
+    return type(error) is RuntimeError and str(error).endswith("the handler is closed")
 
 
 def _is_our_own_shortage(error: BaseException) -> bool:
