@@ -180,7 +180,8 @@ def _seed(dsn: str, profiles: int, seed: int, *, baseline: bool) -> None:
 
     from wingmanmatch_server import migrating  # noqa: PLC0415
     from wingmanmatch_server.drivers.migrations import MigrationError  # noqa: PLC0415
-    from wingmanmatch_server.drivers.postgres import AWAY, without_pooler  # noqa: PLC0415
+    from wingmanmatch_server.drivers.postgres import AWAY  # noqa: PLC0415
+    from wingmanmatch_server.drivers.postgres_address import without_pooler  # noqa: PLC0415
     from wingmanmatch_server.seeding import seed_people  # noqa: PLC0415
 
     dsn = without_pooler(dsn)

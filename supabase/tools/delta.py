@@ -10,7 +10,8 @@ from declared import Statement, by_key
 from routines import dependents, replaceable, replacing
 from structure import Structure, Thing
 
-DECIDE = "-- DECIDE: "
+from wingmanmatch_server.drivers.migration_files import DECIDE
+
 UNCALLED = "-- Servers call nothing that is internal.\n-- squawk-ignore ban-drop-function\n"
 # Objects that are written out with the table that they belong to, if that is new.
 PARTS_OF_TABLES = ("CONSTRAINT", "FK CONSTRAINT", "DEFAULT", "SEQUENCE", "SEQUENCE OWNED BY")

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from declared import SCHEMAS, read_declared, repeated
-from delta import DECIDE
 from pglast import parse_sql
 from pglast.parser import ParseError
 
 from wingmanmatch_server.drivers.migration_files import (
+    DECIDE,
     Migration,
     name_problem,
     problems_of,

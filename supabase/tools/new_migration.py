@@ -16,11 +16,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from declared import apply_text, read_declared
-from delta import DECIDE, differences, write_delta
+from delta import differences, write_delta
 from structure import Structure, structure_of_migrations, structure_of_script
 
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.migration_files import read_migrations
+from wingmanmatch_server.drivers.migration_files import DECIDE, read_migrations
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MIGRATIONS = REPOSITORY / "supabase" / "migrations"

@@ -17,7 +17,8 @@ from wingmanmatch_server.backup.programs import Programs
 from wingmanmatch_server.drivers.embedded import DataDirectoryInUse, EmbeddedEngines, EngineError
 from wingmanmatch_server.drivers.embedded_data import holds_database
 from wingmanmatch_server.drivers.embedded_postgres import running_dsn
-from wingmanmatch_server.drivers.postgres import AWAY, behind_transaction_pooler
+from wingmanmatch_server.drivers.postgres import AWAY
+from wingmanmatch_server.drivers.postgres_address import behind_transaction_pooler
 from wingmanmatch_server.drivers.schema_version import BASELINE
 
 _POLL_INTERVAL = 0.1

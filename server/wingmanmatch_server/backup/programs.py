@@ -15,7 +15,7 @@ from typing import IO, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from wingmanmatch_server.backup.archive import BackupError
-from wingmanmatch_server.drivers.postgres import without_pooler
+from wingmanmatch_server.drivers.postgres_address import without_pooler
 
 _APPLICATION = "wingmanmatch"
 # What of our environment a program gets: how libpq proves who it is. Variables that lead it to another server, which

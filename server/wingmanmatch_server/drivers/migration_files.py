@@ -19,6 +19,8 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
+# Begins a line that `make migration` leaves to a person; a file that has one is not applied.
+DECIDE = "-- DECIDE: "
 _OLDEST_SERVER = re.compile(r"-- oldest-server: (\d{14})\s")
 _OLDEST_SERVER_COMMENT = re.compile(r"^\s*--\s*oldest-server\b.*$", re.MULTILINE | re.IGNORECASE)
 _NO_TRANSACTION = re.compile(r"^-- transaction: none$", re.MULTILINE)

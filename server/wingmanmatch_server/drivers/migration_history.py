@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import asyncpg
 
 from wingmanmatch_server.drivers.migration_files import Migration
-from wingmanmatch_server.drivers.postgres import SERVICE_ROLE, without_pooler
+from wingmanmatch_server.drivers.postgres import SERVICE_ROLE
+from wingmanmatch_server.drivers.postgres_address import without_pooler
 from wingmanmatch_server.drivers.schema_version import FUNCTION, AppliedMigration, exclusion, parse_applied
 
 CONNECT_TIMEOUT = 10.0

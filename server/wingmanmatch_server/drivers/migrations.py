@@ -13,9 +13,9 @@ from itertools import takewhile
 import asyncpg
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from wingmanmatch_server.drivers.migration_files import Migration, split_statements
+from wingmanmatch_server.drivers.migration_files import DECIDE, Migration, split_statements
 from wingmanmatch_server.drivers.migration_history import compare, open_connection, read_status
-from wingmanmatch_server.drivers.postgres import behind_transaction_pooler
+from wingmanmatch_server.drivers.postgres_address import behind_transaction_pooler
 
 # Taken in each transaction and not for a session, which a transaction pooler would not keep together. Polled, because a
 # statement that waits has a snapshot, for which an index that is built concurrently would wait.
@@ -26,8 +26,6 @@ LOCK_INTERVAL = 0.1  # seconds
 # callers' own limits on waiting for a lock are reached.
 LOCK_TIMEOUT = "1s"
 LOCK_PATIENCE = 600.0  # seconds for which a migration tries to get its locks
-# What `make migration` leaves to a person.
-UNDECIDED = re.compile(r"^-- DECIDE: ", re.MULTILINE)
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 15.0  # seconds between two tries
 CREATE_HISTORY = """
 create schema if not exists supabase_migrations;
@@ -91,7 +89,7 @@ async def migrate(
     status = await read_status(dsn, migrations)
     if status.problem:
         raise MigrationRefused(status.problem)
-    if undecided := next((each for each in status.missing if UNDECIDED.search(each.sql)), None):
+    if undecided := next((each for each in status.missing if DECIDE in each.sql), None):
         raise MigrationRefused(f"{undecided.file} has a line that begins with `-- DECIDE:`; decide, and remove it.")
     if not status.missing:
         return []

@@ -24,16 +24,12 @@ from wingmanmatch_server.drivers.guarded_database import reads
 from wingmanmatch_server.drivers.postgres_address import (
     CONNECT_TIMEOUT,
     Connector,
-    behind_transaction_pooler,
     parse_address,
-    without_pooler,
 )
 from wingmanmatch_server.drivers.postgres_connections import Connections, NoConnectionFree
 from wingmanmatch_server.drivers.postgres_listener import Listener
 from wingmanmatch_server.drivers.postgres_probe import Probe
 from wingmanmatch_server.resilience.deadline import seconds_left
-
-__all__ = ["AWAY", "PostgresDatabase", "behind_transaction_pooler", "open_postgres", "without_pooler"]
 
 # How a database that is away shows itself besides an SQLSTATE. asyncpg answers a connection that dies in mid-reply with
 # InternalClientError, an Exception of its own.

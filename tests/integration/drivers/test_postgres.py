@@ -16,7 +16,8 @@ from wingmanmatch_server.drivers.database import CallFailed
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import read_migrations
 from wingmanmatch_server.drivers.migrations import migrate
-from wingmanmatch_server.drivers.postgres import PostgresDatabase, behind_transaction_pooler, open_postgres
+from wingmanmatch_server.drivers.postgres import PostgresDatabase, open_postgres
+from wingmanmatch_server.drivers.postgres_address import behind_transaction_pooler
 from wingmanmatch_server.drivers.postgres_connections import is_open
 from wingmanmatch_server.resilience.deadline import set_deadline
 
