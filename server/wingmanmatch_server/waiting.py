@@ -12,6 +12,7 @@ from wingmanmatch_server.system.health import PROCESS_NAMES, SERVICE, Health
 from wingmanmatch_server.system.reflection import reflection_handlers
 
 ALIVE = "liveness"
+GRACE = 1.0  # seconds for probes on their way; a stream that watches health must not delay the start longer
 
 
 @asynccontextmanager
@@ -30,7 +31,7 @@ async def answering_probes(settings: Settings) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await server.stop(0)
+        await server.stop(GRACE)
 
 
 def _health() -> Health:

@@ -36,6 +36,9 @@ PATH = f"/{MATCHING.full_name}/GetProfile"
 USER = "0d4a4d5e-6b4c-4f57-8f53-6f4b1f1c9d11"
 REQUEST = matching_service_pb2.GetProfileRequest(user_id=USER).SerializeToString()
 INVALID, INTERNAL = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL
+# grpcio drops a message with an unknown flag without a word if it has read the call's headers before: what ends such a
+# call is the caller's deadline.
+DROPPED = {INTERNAL, INVALID, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 class Profiles:
@@ -131,7 +134,7 @@ async def test_frames_without_meaning_are_ignored(address: str) -> None:
         (prefixed(REQUEST, compressed=1), [], {INTERNAL}),
         (prefixed(b"not gzip", compressed=1), [("grpc-encoding", "gzip")], {INTERNAL}),
         (prefixed(REQUEST, compressed=1), [("grpc-encoding", "brotli")], {INTERNAL, grpc.StatusCode.UNIMPLEMENTED}),
-        (prefixed(REQUEST, compressed=7), [], {INTERNAL, INVALID}),
+        (prefixed(REQUEST, compressed=7), [("grpc-timeout", "2S")], DROPPED),
         (prefixed(REQUEST), [("trace-bin", "!!!")], {INTERNAL}),
         (prefixed(REQUEST), [("grpc-timeout", "soon")], {INTERNAL}),
     ],
