@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 
+MAX_DESCRIBED = 10  # violations that a message describes
+
+
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
     """One rule that one field breaks."""
@@ -54,9 +57,14 @@ class InvalidArgument(DomainError):
         message: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        described = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        super().__init__(reason, message or described, metadata)
+        super().__init__(reason, message or _described(violations), metadata)
         self.violations = tuple(violations)
+
+
+def _described(violations: Sequence[FieldViolation]) -> str:
+    described = [f"{violation.field}: {violation.description}" for violation in violations[:MAX_DESCRIBED]]
+    more = len(violations) - len(described)
+    return "; ".join([*described, f"and {more} more"] if more else described)
 
 
 class Unauthenticated(DomainError):

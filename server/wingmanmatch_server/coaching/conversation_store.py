@@ -13,7 +13,7 @@ A person's keys share a hash tag, so on a cluster each call finds all that it ne
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import resources
@@ -33,6 +33,13 @@ MOST = 50  # conversations a person; the one that would expire first gives way
 UNANSWERED = timedelta(minutes=10)  # how long a new conversation waits for its first answer
 STORED, UNKNOWN_VERSION = -1, -2
 ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A stored conversation that cannot be read."""
+
+    id: str
 
 
 class ConversationStore:
@@ -78,15 +85,21 @@ class ConversationStore:
         await self._store(conversation, UNANSWERED)
         return replace(conversation, version=1)
 
-    async def of_person(self, user_id: str) -> list[Conversation]:
+    async def of_person(self, user_id: str) -> list[Conversation | Damaged]:
         """Return what a person has said something in, the one that is forgotten first leading."""
         async with self._turn():
             ids = await self._redis.client.zrange(_keys(user_id, "")[1], 0, -1)
-        found = []
+        found: list[Conversation | Damaged] = []
         for each in ids:
             with suppress(errors.NotFound):
-                found.append(await self.find(user_id, each.decode()))
-        return [each for each in found if each.messages]
+                found.append(await self._find_or_damaged(user_id, each.decode()))
+        return [each for each in found if isinstance(each, Damaged) or each.messages]
+
+    async def _find_or_damaged(self, user_id: str, conversation_id: str) -> Conversation | Damaged:
+        try:
+            return await self.find(user_id, conversation_id)
+        except (ValueError, TypeError):
+            return Damaged(conversation_id)
 
     async def add(self, conversation: Conversation, question: str, answer: str, *, minor: bool) -> bool:
         """Add an exchange and return True, or change nothing and return False if the conversation was forgotten.

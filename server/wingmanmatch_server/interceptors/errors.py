@@ -19,8 +19,12 @@ from wingmanmatch_server.interceptors.policy import Method
 log = structlog.get_logger(__name__)
 
 DOMAIN = "wingmanmatch.dev"
-# Trailers above 8 KiB may be refused by the client's HTTP/2.
+# Trailers above 8 KiB may be refused by the client's HTTP/2. The message is among them twice, once with up to three
+# characters for a byte, and the details with four for three.
 MAX_VIOLATIONS = 20
+LONGEST_MESSAGE = 600  # bytes, as all of these
+LONGEST_VIOLATIONS = 3000
+LONGEST_FIELD = 300
 LONGEST_PUSHBACK = 2**31 - 1  # milliseconds, what gRPC's clients can read
 Trailers = tuple[tuple[str, str], ...]
 CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
@@ -134,7 +138,15 @@ def _pushback(wait: float | None, left: float | None) -> int:
 
 def status_of(error: errors.DomainError) -> Message:
     """Return the `google.rpc.Status` that tells `error` inside a response."""
-    return _status(CODES[type(error)], error.message, details_of(error))
+    return _status(CODES[type(error)], shortened(error.message, LONGEST_MESSAGE), details_of(error))
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text in at most `longest` bytes of UTF-8, an ellipsis for what is cut off."""
+    encoded = text.encode()
+    if len(encoded) <= longest:
+        return text
+    return encoded[: longest - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def _status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> Message:
@@ -160,14 +172,18 @@ def _error_info(reason: str, metadata: dict[str, str]) -> Message:
 
 
 def _bad_request(violations: Sequence[errors.FieldViolation]) -> Message:
-    named = [
-        error_details_pb2.BadRequest.FieldViolation(
-            field=violation.field, reason=violation.rule, description=violation.description
+    request = error_details_pb2.BadRequest()
+    for violation in violations[:MAX_VIOLATIONS]:
+        request.field_violations.add(
+            field=shortened(violation.field, LONGEST_FIELD),
+            reason=violation.rule,
+            description=shortened(violation.description, LONGEST_FIELD),
         )
-        for violation in violations[:MAX_VIOLATIONS]
-    ]
-    request: Message = error_details_pb2.BadRequest(field_violations=named)
-    return request
+        if request.ByteSize() > LONGEST_VIOLATIONS:
+            del request.field_violations[-1]
+            break
+    bounded: Message = request
+    return bounded
 
 
 async def _refuse(
@@ -179,6 +195,7 @@ async def _refuse(
     trailers: Trailers = (),
 ) -> None:
     """End the call; raises what grpc.aio ends it by."""
+    message = shortened(message, LONGEST_MESSAGE)
     status = _status(code, message, details)
     call.code, call.reason = code, reason
     # grpc.aio answers an aborted call by trailers alone, and only after such an answer may a client's own retry act.

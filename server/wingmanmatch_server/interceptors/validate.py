@@ -1,6 +1,6 @@
-"""Checks every request against the rules that its proto states."""
+"""Checks every request: first that its fields are of their types, then the rules that its proto states."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import protovalidate
@@ -10,14 +10,19 @@ from buf.validate import validate_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call, Proceed
 from wingmanmatch_server.interceptors.policy import Method
+from wingmanmatch_server.well_formed import type_check
 
 
 class Validate:
-    """Refuses a request that breaks a rule, naming every field and rule it breaks."""
+    """Refuses a request that breaks a rule, naming every field and rule it breaks.
+
+    The rules of the proto see only requests whose fields are of their types: CEL cannot reckon with others.
+    """
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         """See `Interceptor.bind`."""
-        if not has_rules(method.request.DESCRIPTOR):
+        check = checker(method.request.DESCRIPTOR)
+        if check is None:
             return proceed
 
         async def validate_one(request: Any, call: Call) -> Any:
@@ -25,19 +30,34 @@ class Validate:
             return await proceed(request, call)
 
         async def validate_each(requests: AsyncIterator[Any], call: Call) -> Any:
-            return await proceed(_checked(requests), call)
+            return await proceed(_checked(requests, check), call)
 
         return validate_each if method.client_streaming else validate_one
 
 
-async def _checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _checked(requests: AsyncIterator[Any], check: Callable[[Message], None]) -> AsyncIterator[Any]:
     async for request in requests:
         check(request)
         yield request
 
 
-def check(request: Message) -> None:
-    """Raise errors.InvalidArgument if `request` breaks a rule."""
+def checker(message: Any) -> Callable[[Message], None] | None:
+    """Return what raises errors.InvalidArgument for a request that is wrong; None where none can be."""
+    of_types, of_rules = type_check(message), has_rules(message)
+    if of_types is None:
+        return check_rules if of_rules else None
+
+    def check(request: Message) -> None:
+        if violations := of_types(request):
+            raise errors.InvalidArgument(violations)
+        if of_rules:
+            check_rules(request)
+
+    return check
+
+
+def check_rules(request: Message) -> None:
+    """Raise errors.InvalidArgument if `request` breaks a rule of its proto."""
     try:
         protovalidate.validate(request)
     except protovalidate.ValidationError as error:

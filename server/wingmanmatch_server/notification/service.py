@@ -65,8 +65,8 @@ class NotificationService:
     ) -> notification_service_pb2.SendNotificationResponse:
         """Store a mail for sending, at the recipient's expense."""
         self._check_time_zone(request.time_zone)
-        await self._charge(request, call.caller.name)
         kind, payload = _content(request)
+        await self._charge(request, call.caller.name)
         stored = await self._store.send(
             kind,
             payload,

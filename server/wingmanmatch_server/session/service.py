@@ -4,7 +4,6 @@ import uuid
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -119,21 +118,11 @@ def _request_id(request_id: str) -> str | None:
 
 
 def _data(data: Struct) -> bytes:
-    """Return the bytes to store. Raises errors.InvalidArgument if they are too many or could not be returned."""
+    """Return the bytes to store. Raises errors.InvalidArgument if they are too many."""
     serialized = data.SerializeToString(deterministic=True)
     if len(serialized) > MAX_DATA_BYTES:
         raise _invalid("data", "data.max_bytes", f"must be at most {MAX_DATA_BYTES} bytes")
-    _check_depth(data)
     return serialized
-
-
-def _check_depth(data: Struct) -> None:
-    # Parsers stop at a hundred levels, and an answer holds the data one level deeper than the request did.
-    try:
-        answer = session_service_pb2.GetSessionResponse(session=session_pb2.Session(data=data))
-        session_service_pb2.GetSessionResponse.FromString(answer.SerializeToString())
-    except DecodeError:
-        raise _invalid("data", "data.max_depth", "is nested too deep") from None
 
 
 def message_of(session: Session) -> session_pb2.Session:

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import NULL_VALUE, Struct
 from google.rpc import error_details_pb2
 
 from support.edge import failure_of
@@ -129,6 +129,7 @@ def _nested(structs: int, lists: int) -> pb.CreateSessionRequest:
     value = data.fields["a"]
     for _ in range(lists):
         value = value.list_value.values.add()
+    value.null_value = NULL_VALUE
     return request
 
 

@@ -1494,8 +1494,8 @@ class SessionService:
 
         Args:
             user_id: Whose session.
-            data: What to remember; at most 64 KiB as protobuf bytes, and some 30 objects deep, which is what parsers
-                take.
+            data: What to remember; at most 64 KiB as protobuf bytes, and 32 objects deep or 46 lists, which is what
+                parsers take. Its numbers are finite, its strings have no NUL, and each of its values is of a kind.
             ttl: How long the session lives without being extended: from a second to what the server is configured to,
                 which is 24 hours. Left out means that most.
             request_id: Makes a retry safe; a random UUID, for with it the server keeps the token so that only who knows

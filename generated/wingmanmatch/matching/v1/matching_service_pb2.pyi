@@ -826,7 +826,9 @@ class ExportProfileResponse(_message.Message):
     """What it is about."""
     @_builtins.property
     def record(self) -> _struct_pb2.Struct:
-        """The record, with the field names of this API."""
+        """The record, with the field names of this API. Fields that are stored but cannot be read or written as JSON are left
+        out, and named in `unreadable`.
+        """
 
     def __init__(
         self,

@@ -275,7 +275,7 @@ class MatchAcceptance(_message.Message):
     """Where they will meet; empty if that is open."""
     @_builtins.property
     def scheduled_time(self) -> _timestamp_pb2.Timestamp:
-        """When they will meet; unset if that is open."""
+        """When they will meet, in the years 2000 to 2199; unset if that is open."""
 
     def __init__(
         self,
@@ -329,7 +329,7 @@ class SessionReminder(_message.Message):
     """Where they will meet."""
     @_builtins.property
     def scheduled_time(self) -> _timestamp_pb2.Timestamp:
-        """When they will meet."""
+        """When they will meet, in the years 2000 to 2199."""
 
     def __init__(
         self,
@@ -361,7 +361,7 @@ class MeetupScheduled(_message.Message):
     """Where they will meet."""
     @_builtins.property
     def scheduled_time(self) -> _timestamp_pb2.Timestamp:
-        """When they will meet."""
+        """When they will meet, in the years 2000 to 2199."""
 
     def __init__(
         self,
@@ -394,11 +394,11 @@ class MeetupMoved(_message.Message):
     """Where they will meet now."""
     @_builtins.property
     def scheduled_time(self) -> _timestamp_pb2.Timestamp:
-        """When they will meet now."""
+        """When they will meet now, in the years 2000 to 2199."""
 
     @_builtins.property
     def previous_time(self) -> _timestamp_pb2.Timestamp:
-        """When they would have met; unset if only the place changed."""
+        """When they would have met, in the years 2000 to 2199; unset if only the place changed."""
 
     def __init__(
         self,
@@ -431,7 +431,7 @@ class MeetupCancelled(_message.Message):
     """Where they would have met."""
     @_builtins.property
     def scheduled_time(self) -> _timestamp_pb2.Timestamp:
-        """When they would have met."""
+        """When they would have met, in the years 2000 to 2199."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ from wingmanmatch.options.v1 import options_pb2 as wingmanmatch_dot_options_dot_
 from wingmanmatch.session.v1 import session_pb2 as wingmanmatch_dot_session_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-wingmanmatch/session/v1/session_service.proto\x12\x17wingmanmatch.session.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a%wingmanmatch/options/v1/options.proto\x1a%wingmanmatch/session/v1/session.proto\"\xad\x01\n\x14\x43reateSessionRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12%\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\n\xbaH\x07\xaa\x01\x04\x32\x02\x08\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"Y\n\x15\x43reateSessionResponse\x12\x31\n\x07session\x18\x01 \x01(\x0b\x32 .wingmanmatch.session.v1.Session\x12\r\n\x05token\x18\x02 \x01(\t\"<\n\x11GetSessionRequest\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12\r\n\x05touch\x18\x02 \x01(\x08\"G\n\x12GetSessionResponse\x12\x31\n\x07session\x18\x01 \x01(\x0b\x32 .wingmanmatch.session.v1.Session\"\xb5\x01\n\x14UpdateSessionRequest\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12%\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x10\x65xpected_version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01H\x00\x88\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x42\x13\n\x11_expected_version\"J\n\x15UpdateSessionResponse\x12\x31\n\x07session\x18\x01 \x01(\x0b\x32 .wingmanmatch.session.v1.Session\"c\n\x13TouchSessionRequest\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12\x32\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\n\xbaH\x07\xaa\x01\x04\x32\x02\x08\x01\"I\n\x14TouchSessionResponse\x12\x31\n\x07session\x18\x01 \x01(\x0b\x32 .wingmanmatch.session.v1.Session\"0\n\x14\x44\x65leteSessionRequest\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\"\x17\n\x15\x44\x65leteSessionResponse\"j\n\x13ListSessionsRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"c\n\x14ListSessionsResponse\x12\x32\n\x08sessions\x18\x01 \x03(\x0b\x32 .wingmanmatch.session.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x19\x44\x65leteUserSessionsRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"3\n\x1a\x44\x65leteUserSessionsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x05\x32\xe5\x07\n\x0eSessionService\x12\x98\x01\n\rCreateSession\x12-.wingmanmatch.session.v1.CreateSessionRequest\x1a..wingmanmatch.session.v1.CreateSessionResponse\"(\x90\x02\x02\xda\xbc\x18!\n\rauth_endpoint\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x03\x12w\n\nGetSession\x12*.wingmanmatch.session.v1.GetSessionRequest\x1a+.wingmanmatch.session.v1.GetSessionResponse\"\x10\x90\x02\x02\xda\xbc\x18\t\x1a\x01\x02\"\x02\x08\x05(\x03\x12\x80\x01\n\rUpdateSession\x12-.wingmanmatch.session.v1.UpdateSessionRequest\x1a..wingmanmatch.session.v1.UpdateSessionResponse\"\x10\x90\x02\x02\xda\xbc\x18\t\x1a\x01\x02\"\x02\x08\x05(\x03\x12}\n\x0cTouchSession\x12,.wingmanmatch.session.v1.TouchSessionRequest\x1a-.wingmanmatch.session.v1.TouchSessionResponse\"\x10\x90\x02\x02\xda\xbc\x18\t\x1a\x01\x02\"\x02\x08\x05(\x03\x12\x80\x01\n\rDeleteSession\x12-.wingmanmatch.session.v1.DeleteSessionRequest\x1a..wingmanmatch.session.v1.DeleteSessionResponse\"\x10\x90\x02\x02\xda\xbc\x18\t\x1a\x01\x02\"\x02\x08\x05(\x03\x12\x92\x01\n\x0cListSessions\x12,.wingmanmatch.session.v1.ListSessionsRequest\x1a-.wingmanmatch.session.v1.ListSessionsResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x02\x12\xa4\x01\n\x12\x44\x65leteUserSessions\x12\x32.wingmanmatch.session.v1.DeleteUserSessionsRequest\x1a\x33.wingmanmatch.session.v1.DeleteUserSessionsResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-wingmanmatch/session/v1/session_service.proto\x12\x17wingmanmatch.session.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a%wingmanmatch/options/v1/options.proto\x1a%wingmanmatch/session/v1/session.proto\"\xad\x01\n\x14\x43reateSessionRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12%\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\n\xbaH\x07\xaa\x01\x04\x32\x02\x08\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"Y\n\x15\x43reateSessionResponse\x12\x31\n\x07session\x18\x01 \x01(\x0b\x32 .wingmanmatch.session.v1.Session\x12\r\n\x05token\x18\x02 \x01(\t\"@\n\x11GetSessionRequest\x12\x1c\n\x05token\x18\x01 \x01(\tB\r\xbaH\x06r\x04\x18\x80\x80\x04\xe0\xbc\x18\x01\x12\r\n\x05touch\x18\x02 \x01(\x08\"G\n\x12GetSessionResponse\x12\x31\n\x07session\x18\x01 \x01(\x0b\x32 .wingmanmatch.session.v1.Session\"\xb9\x01\n\x14UpdateSessionRequest\x12\x1c\n\x05token\x18\x01 \x01(\tB\r\xbaH\x06r\x04\x18\x80\x80\x04\xe0\xbc\x18\x01\x12%\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12&\n\x10\x65xpected_version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01H\x00\x88\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x42\x13\n\x11_expected_version\"J\n\x15UpdateSessionResponse\x12\x31\n\x07session\x18\x01 \x01(\x0b\x32 .wingmanmatch.session.v1.Session\"g\n\x13TouchSessionRequest\x12\x1c\n\x05token\x18\x01 \x01(\tB\r\xbaH\x06r\x04\x18\x80\x80\x04\xe0\xbc\x18\x01\x12\x32\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\n\xbaH\x07\xaa\x01\x04\x32\x02\x08\x01\"I\n\x14TouchSessionResponse\x12\x31\n\x07session\x18\x01 \x01(\x0b\x32 .wingmanmatch.session.v1.Session\"4\n\x14\x44\x65leteSessionRequest\x12\x1c\n\x05token\x18\x01 \x01(\tB\r\xbaH\x06r\x04\x18\x80\x80\x04\xe0\xbc\x18\x01\"\x17\n\x15\x44\x65leteSessionResponse\"j\n\x13ListSessionsRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"c\n\x14ListSessionsResponse\x12\x32\n\x08sessions\x18\x01 \x03(\x0b\x32 .wingmanmatch.session.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x19\x44\x65leteUserSessionsRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"3\n\x1a\x44\x65leteUserSessionsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x05\x32\xe5\x07\n\x0eSessionService\x12\x98\x01\n\rCreateSession\x12-.wingmanmatch.session.v1.CreateSessionRequest\x1a..wingmanmatch.session.v1.CreateSessionResponse\"(\x90\x02\x02\xda\xbc\x18!\n\rauth_endpoint\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x03\x12w\n\nGetSession\x12*.wingmanmatch.session.v1.GetSessionRequest\x1a+.wingmanmatch.session.v1.GetSessionResponse\"\x10\x90\x02\x02\xda\xbc\x18\t\x1a\x01\x02\"\x02\x08\x05(\x03\x12\x80\x01\n\rUpdateSession\x12-.wingmanmatch.session.v1.UpdateSessionRequest\x1a..wingmanmatch.session.v1.UpdateSessionResponse\"\x10\x90\x02\x02\xda\xbc\x18\t\x1a\x01\x02\"\x02\x08\x05(\x03\x12}\n\x0cTouchSession\x12,.wingmanmatch.session.v1.TouchSessionRequest\x1a-.wingmanmatch.session.v1.TouchSessionResponse\"\x10\x90\x02\x02\xda\xbc\x18\t\x1a\x01\x02\"\x02\x08\x05(\x03\x12\x80\x01\n\rDeleteSession\x12-.wingmanmatch.session.v1.DeleteSessionRequest\x1a..wingmanmatch.session.v1.DeleteSessionResponse\"\x10\x90\x02\x02\xda\xbc\x18\t\x1a\x01\x02\"\x02\x08\x05(\x03\x12\x92\x01\n\x0cListSessions\x12,.wingmanmatch.session.v1.ListSessionsRequest\x1a-.wingmanmatch.session.v1.ListSessionsResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x02\x12\xa4\x01\n\x12\x44\x65leteUserSessions\x12\x32.wingmanmatch.session.v1.DeleteUserSessionsRequest\x1a\x33.wingmanmatch.session.v1.DeleteUserSessionsResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x02\"\x02\x08\x05(\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,19 +43,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATESESSIONREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATESESSIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_GETSESSIONREQUEST'].fields_by_name['token']._loaded_options = None
-  _globals['_GETSESSIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\006r\004\030\200\200\004'
+  _globals['_GETSESSIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\006r\004\030\200\200\004\340\274\030\001'
   _globals['_UPDATESESSIONREQUEST'].fields_by_name['token']._loaded_options = None
-  _globals['_UPDATESESSIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\006r\004\030\200\200\004'
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\006r\004\030\200\200\004\340\274\030\001'
   _globals['_UPDATESESSIONREQUEST'].fields_by_name['expected_version']._loaded_options = None
   _globals['_UPDATESESSIONREQUEST'].fields_by_name['expected_version']._serialized_options = b'\272H\004\032\002(\001'
   _globals['_UPDATESESSIONREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_UPDATESESSIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_TOUCHSESSIONREQUEST'].fields_by_name['token']._loaded_options = None
-  _globals['_TOUCHSESSIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\006r\004\030\200\200\004'
+  _globals['_TOUCHSESSIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\006r\004\030\200\200\004\340\274\030\001'
   _globals['_TOUCHSESSIONREQUEST'].fields_by_name['ttl']._loaded_options = None
   _globals['_TOUCHSESSIONREQUEST'].fields_by_name['ttl']._serialized_options = b'\272H\007\252\001\0042\002\010\001'
   _globals['_DELETESESSIONREQUEST'].fields_by_name['token']._loaded_options = None
-  _globals['_DELETESESSIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\006r\004\030\200\200\004'
+  _globals['_DELETESESSIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\006r\004\030\200\200\004\340\274\030\001'
   _globals['_LISTSESSIONSREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_LISTSESSIONSREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -83,29 +83,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATESESSIONRESPONSE']._serialized_start=419
   _globals['_CREATESESSIONRESPONSE']._serialized_end=508
   _globals['_GETSESSIONREQUEST']._serialized_start=510
-  _globals['_GETSESSIONREQUEST']._serialized_end=570
-  _globals['_GETSESSIONRESPONSE']._serialized_start=572
-  _globals['_GETSESSIONRESPONSE']._serialized_end=643
-  _globals['_UPDATESESSIONREQUEST']._serialized_start=646
-  _globals['_UPDATESESSIONREQUEST']._serialized_end=827
-  _globals['_UPDATESESSIONRESPONSE']._serialized_start=829
-  _globals['_UPDATESESSIONRESPONSE']._serialized_end=903
-  _globals['_TOUCHSESSIONREQUEST']._serialized_start=905
-  _globals['_TOUCHSESSIONREQUEST']._serialized_end=1004
-  _globals['_TOUCHSESSIONRESPONSE']._serialized_start=1006
-  _globals['_TOUCHSESSIONRESPONSE']._serialized_end=1079
-  _globals['_DELETESESSIONREQUEST']._serialized_start=1081
-  _globals['_DELETESESSIONREQUEST']._serialized_end=1129
-  _globals['_DELETESESSIONRESPONSE']._serialized_start=1131
-  _globals['_DELETESESSIONRESPONSE']._serialized_end=1154
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1156
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1262
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1264
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1363
-  _globals['_DELETEUSERSESSIONSREQUEST']._serialized_start=1365
-  _globals['_DELETEUSERSESSIONSREQUEST']._serialized_end=1419
-  _globals['_DELETEUSERSESSIONSRESPONSE']._serialized_start=1421
-  _globals['_DELETEUSERSESSIONSRESPONSE']._serialized_end=1472
-  _globals['_SESSIONSERVICE']._serialized_start=1475
-  _globals['_SESSIONSERVICE']._serialized_end=2472
+  _globals['_GETSESSIONREQUEST']._serialized_end=574
+  _globals['_GETSESSIONRESPONSE']._serialized_start=576
+  _globals['_GETSESSIONRESPONSE']._serialized_end=647
+  _globals['_UPDATESESSIONREQUEST']._serialized_start=650
+  _globals['_UPDATESESSIONREQUEST']._serialized_end=835
+  _globals['_UPDATESESSIONRESPONSE']._serialized_start=837
+  _globals['_UPDATESESSIONRESPONSE']._serialized_end=911
+  _globals['_TOUCHSESSIONREQUEST']._serialized_start=913
+  _globals['_TOUCHSESSIONREQUEST']._serialized_end=1016
+  _globals['_TOUCHSESSIONRESPONSE']._serialized_start=1018
+  _globals['_TOUCHSESSIONRESPONSE']._serialized_end=1091
+  _globals['_DELETESESSIONREQUEST']._serialized_start=1093
+  _globals['_DELETESESSIONREQUEST']._serialized_end=1145
+  _globals['_DELETESESSIONRESPONSE']._serialized_start=1147
+  _globals['_DELETESESSIONRESPONSE']._serialized_end=1170
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1172
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1278
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1280
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1379
+  _globals['_DELETEUSERSESSIONSREQUEST']._serialized_start=1381
+  _globals['_DELETEUSERSESSIONSREQUEST']._serialized_end=1435
+  _globals['_DELETEUSERSESSIONSRESPONSE']._serialized_start=1437
+  _globals['_DELETEUSERSESSIONSRESPONSE']._serialized_end=1488
+  _globals['_SESSIONSERVICE']._serialized_start=1491
+  _globals['_SESSIONSERVICE']._serialized_end=2488
 # @@protoc_insertion_point(module_scope)

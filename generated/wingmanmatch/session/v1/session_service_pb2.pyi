@@ -37,7 +37,9 @@ class CreateSessionRequest(_message.Message):
     """Makes a retry safe; a random UUID, for with it the server keeps the token so that only who knows it can read it."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """What to remember; at most 64 KiB as protobuf bytes, and some 30 objects deep, which is what parsers take."""
+        """What to remember; at most 64 KiB as protobuf bytes, and 32 objects deep or 46 lists, which is what parsers take.
+        Its numbers are finite, its strings have no NUL, and each of its values is of a kind.
+        """
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:

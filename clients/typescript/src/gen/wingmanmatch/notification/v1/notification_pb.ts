@@ -163,7 +163,7 @@ export type MatchAcceptance = Message<"wingmanmatch.notification.v1.MatchAccepta
   venueName: string;
 
   /**
-   * When they will meet; unset if that is open.
+   * When they will meet, in the years 2000 to 2199; unset if that is open.
    *
    * @generated from field: google.protobuf.Timestamp scheduled_time = 3;
    */
@@ -219,7 +219,7 @@ export type SessionReminder = Message<"wingmanmatch.notification.v1.SessionRemin
   venueName: string;
 
   /**
-   * When they will meet.
+   * When they will meet, in the years 2000 to 2199.
    *
    * @generated from field: google.protobuf.Timestamp scheduled_time = 3;
    */
@@ -254,7 +254,7 @@ export type MeetupScheduled = Message<"wingmanmatch.notification.v1.MeetupSchedu
   venueName: string;
 
   /**
-   * When they will meet.
+   * When they will meet, in the years 2000 to 2199.
    *
    * @generated from field: google.protobuf.Timestamp scheduled_time = 3;
    */
@@ -289,14 +289,14 @@ export type MeetupMoved = Message<"wingmanmatch.notification.v1.MeetupMoved"> & 
   venueName: string;
 
   /**
-   * When they will meet now.
+   * When they will meet now, in the years 2000 to 2199.
    *
    * @generated from field: google.protobuf.Timestamp scheduled_time = 3;
    */
   scheduledTime?: Timestamp | undefined;
 
   /**
-   * When they would have met; unset if only the place changed.
+   * When they would have met, in the years 2000 to 2199; unset if only the place changed.
    *
    * @generated from field: google.protobuf.Timestamp previous_time = 4;
    */
@@ -331,7 +331,7 @@ export type MeetupCancelled = Message<"wingmanmatch.notification.v1.MeetupCancel
   venueName: string;
 
   /**
-   * When they would have met.
+   * When they would have met, in the years 2000 to 2199.
    *
    * @generated from field: google.protobuf.Timestamp scheduled_time = 3;
    */

@@ -1,4 +1,4 @@
-// How the server treats each RPC, said where the RPC is defined.
+// How the server treats each RPC and its fields, said where they are defined.
 //
 // Every RPC of a wingmanmatch service carries a `policy`. The server reads the policies once, at start-up, and
 // composes its interceptors from them; it keeps no table of method names of its own.
@@ -9,7 +9,7 @@
 
 import type { GenEnum, GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, extDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Duration, MethodOptions } from "@bufbuild/protobuf/wkt";
+import type { Duration, FieldOptions, MethodOptions } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_descriptor, file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file wingmanmatch/options/v1/options.proto.
  */
 export const file_wingmanmatch_options_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSKGAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kqpwEKCkRlcGVuZGVuY3kSGgoWREVQRU5ERU5DWV9VTlNQRUNJRklFRBAAEhcKE0RFUEVOREVOQ1lfREFUQUJBU0UQARIUChBERVBFTkRFTkNZX1JFRElTEAISFAoQREVQRU5ERU5DWV9FTUFJTBADEhsKF0RFUEVOREVOQ1lfRVhURVJOQUxfQVBJEAQSGwoXREVQRU5ERU5DWV9SQVRFX0xJTUlURVIQBSpqCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEg8KC0FDQ0VTU19VU0VSEAISEgoOQUNDRVNTX0JBQ0tFTkQQAxIQCgxBQ0NFU1NfQURNSU4QBDpfCgZwb2xpY3kSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjLhwMgASgLMiUud2luZ21hbm1hdGNoLm9wdGlvbnMudjEuTWV0aG9kUG9saWN5UgZwb2xpY3liBnByb3RvMw", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
+  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSKGAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kqpwEKCkRlcGVuZGVuY3kSGgoWREVQRU5ERU5DWV9VTlNQRUNJRklFRBAAEhcKE0RFUEVOREVOQ1lfREFUQUJBU0UQARIUChBERVBFTkRFTkNZX1JFRElTEAISFAoQREVQRU5ERU5DWV9FTUFJTBADEhsKF0RFUEVOREVOQ1lfRVhURVJOQUxfQVBJEAQSGwoXREVQRU5ERU5DWV9SQVRFX0xJTUlURVIQBSpqCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEg8KC0FDQ0VTU19VU0VSEAISEgoOQUNDRVNTX0JBQ0tFTkQQAxIQCgxBQ0NFU1NfQURNSU4QBDpfCgZwb2xpY3kSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjLhwMgASgLMiUud2luZ21hbm1hdGNoLm9wdGlvbnMudjEuTWV0aG9kUG9saWN5UgZwb2xpY3k6NwoGb3BhcXVlEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxjMhwMgASgIUgZvcGFxdWViBnByb3RvMw", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
 
 /**
  * The treatment of one RPC.
@@ -190,4 +190,13 @@ export const AccessSchema: GenEnum<Access> = /*@__PURE__*/
  */
 export const policy: GenExtension<MethodOptions, MethodPolicy> = /*@__PURE__*/
   extDesc(file_wingmanmatch_options_v1_options, 0);
+
+/**
+ * Whether the string is a secret of which any text is one, if an unknown one: whatever is wrong with it, the answer is
+ * the same. Other strings with a NUL are refused with INVALID_ARGUMENT.
+ *
+ * @generated from extension: bool opaque = 50124;
+ */
+export const opaque: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
+  extDesc(file_wingmanmatch_options_v1_options, 1);
 
