@@ -1,0 +1,241 @@
+"""Sends one mutated request after the other, and counts how each ended.
+
+The request with a number is the same in every run with the same seed, as far as the server's answers before it were:
+requests are made a round at a time, out of what the answers of earlier rounds hold, taken in by number.
+"""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from support.credentials import ADMIN_KEY, KEY, bearer, user_token
+from support.fuzz.likely import likely
+from support.fuzz.mutations import mutated
+from support.fuzz.pools import Pools
+from support.protos import methods, policy
+from wingmanmatch.options.v1 import options_pb2
+
+ROUND = 128  # requests made at once
+CHANNELS = 4
+PATIENCE = 30.0  # seconds: a request that takes longer has hung
+GLANCE = 0.3  # seconds for which a stream without end is read
+LARGEST = 1 << 20  # bytes of a request that the server reads
+TRAILERS = 8 << 10  # bytes that every client accepts
+# The engines are well throughout, so that nothing may be unavailable either.
+DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE")
+# Ways in which gRPC itself ends a call, before or behind the server's edge.
+WITHOUT_REASON = ("CANCELLED", "DEADLINE_EXCEEDED")
+# What ends things is called less often, and what they hang on more often, so that others find something.
+WEIGHTS = {
+    **{"BlockUser": 0.1, "DeleteProfile": 0.1, "DeleteUserSessions": 0.1, "DeleteSession": 0.2, "EndMatch": 0.2},
+    **{"CancelMatch": 0.3, "CancelMeetup": 0.3, "ResetCircuitBreaker": 0.2, "WatchMatches": 0.2},
+    **{"RequestMatch": 3.0, "RespondToMatch": 3.0, "ScheduleMeetup": 2.0},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A request, and who sends it."""
+
+    number: int
+    method: MethodDescriptor
+    mutation: str
+    data: bytes
+    caller: str
+    metadata: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        shown = self.data[:300].hex() + ("…" if len(self.data) > 300 else "")
+        return f"request {self.number}, {self.method.full_name}, {self.mutation}, as {self.caller}: {shown}"
+
+
+@dataclass
+class Result:
+    """What became of the requests so far."""
+
+    seed: int
+    count: int = 0
+    codes: dict[str, Counter[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, method: str, code: str) -> None:
+        """Count the end of a call."""
+        self.codes.setdefault(method, Counter())[code] += 1
+
+    def total(self) -> Counter[str]:
+        """Return how many calls ended with each code."""
+        return sum(self.codes.values(), Counter())
+
+    def save(self, file: Path) -> None:
+        """Write down where to go on."""
+        state = {"seed": self.seed, "count": self.count, "codes": self.codes, "problems": self.problems}
+        beside = file.with_suffix(".new")
+        beside.write_text(json.dumps(state))
+        beside.replace(file)
+
+    @classmethod
+    def load(cls, file: Path) -> "Result":
+        """Return what was saved. Raises FileNotFoundError."""
+        state = json.loads(file.read_text())
+        codes = {method: Counter(counts) for method, counts in state.pop("codes").items()}
+        return cls(**state, codes=codes)
+
+    def table(self) -> str:
+        """Return the counts, a line for each method."""
+        lines = [f"{method.rpartition('.')[2]:<24} {_shown(codes)}" for method, codes in sorted(self.codes.items())]
+        return "\n".join([*lines, f"{'total ' + str(self.count):<24} {_shown(self.total())}"])
+
+
+def _shown(codes: Counter[str]) -> str:
+    return "  ".join(f"{code} {count}" for code, count in codes.most_common())
+
+
+class Campaign:
+    """The requests of a seed, from a number on, to the server at an address."""
+
+    def __init__(self, address: str, result: Result) -> None:
+        self._address = address
+        self.result = result
+        self._pools = Pools(result.seed)
+        self._methods = methods()
+        self._weights = [WEIGHTS.get(method.name, 1.0) for method in self._methods]
+
+    async def run(self, until: int) -> None:
+        """Send the requests up to a number, which is not sent itself."""
+        channels = [grpc.aio.insecure_channel(self._address, _options(each)) for each in range(CHANNELS)]
+        try:
+            while self.result.count < until:
+                numbers = range(self.result.count, min(self.result.count + ROUND, until))
+                shots = [self._shot(number) for number in numbers]
+                answers = await asyncio.gather(
+                    *(self._fire(channels[shot.number % CHANNELS], shot) for shot in shots)
+                )
+                for answer in answers:
+                    for message in answer:
+                        self._pools.harvest(message)
+                self.result.count = numbers.stop
+        finally:
+            for channel in channels:
+                await channel.close()
+
+    def _shot(self, number: int) -> Shot:
+        random_ = random.Random(f"{self.result.seed}:{number}")
+        # The first requests make people for the others to be about.
+        method = self._named("UpsertProfile") if number < ROUND else self._chosen(random_)
+        request = likely(method.input_type, self._pools, random_)
+        caller, metadata = self._caller(method, request, random_)
+        other = likely(random_.choice(self._methods).input_type, self._pools, random_)
+        name, data = ("untouched", request.SerializeToString()) if number < ROUND else mutated(request, random_, other)
+        return Shot(number, method, name, data, caller, metadata)
+
+    def _chosen(self, random_: random.Random) -> MethodDescriptor:
+        return random_.choices(self._methods, self._weights)[0]
+
+    def _named(self, name: str) -> MethodDescriptor:
+        return next(method for method in self._methods if method.name == name)
+
+    def _caller(
+        self, method: MethodDescriptor, request: Any, random_: random.Random
+    ) -> tuple[str, tuple[tuple[str, str], ...]]:
+        chance, treated = random_.random(), policy(method)
+        if chance < 0.02:
+            return "nobody", bearer(random_.choice((None, "", "x.y.z", "wm_", KEY[:-1])))
+        if treated.access == options_pb2.ACCESS_ADMIN or chance < 0.1:
+            return "admin", bearer(ADMIN_KEY)
+        if treated.access == options_pb2.ACCESS_BACKEND or chance < 0.45:
+            return "back end", bearer(KEY)
+        user = _acting(request, treated.user_field) if chance < 0.95 else ""
+        return "user", bearer(_token(user or random_.choice(self._pools.people)))
+
+    async def _fire(self, channel: grpc.aio.Channel, shot: Shot) -> list[Message]:
+        """Send a request, count how it ended, and return what was answered."""
+        answers: list[Message] = []
+        code = "OK"
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for data in _responses(channel, shot):
+                    answers.append(GetMessageClass(shot.method.output_type).FromString(data))
+        except grpc.aio.AioRpcError as error:
+            code = error.code().name
+            self._judge(shot, error)
+        except TimeoutError:
+            code = "HUNG"
+            self.result.problems.append(f"hung: {shot}")
+        self.result.add(shot.method.full_name, code)
+        return answers
+
+    def _judge(self, shot: Shot, error: grpc.aio.AioRpcError) -> None:
+        code = error.code().name
+        if code in DEFECTS:
+            self.result.problems.append(f"{code} {error.details()}: {shot}")
+        elif not _has_reason(error) and code not in WITHOUT_REASON and len(shot.data) <= LARGEST:
+            self.result.problems.append(f"{code} without a reason, {error.details()}: {shot}")
+        size = sum(len(key) + len(value) + 32 for key, value in error.trailing_metadata() or ())
+        if size + len((error.details() or "").encode()) > TRAILERS:
+            self.result.problems.append(f"{code} with {size} bytes of trailers: {shot}")
+
+
+def _options(number: int) -> list[tuple[str, Any]]:
+    return [("fuzz.channel", number), ("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+
+
+def _token(user: str) -> str:
+    if user not in _TOKENS:
+        _TOKENS[user] = user_token(user, exp=_LATEST)
+    return _TOKENS[user]
+
+
+_TOKENS: dict[str, str] = {}
+_LATEST = 2**33  # the expiry of users' tokens, later than any run
+
+
+def _acting(request: Any, path: str) -> str:
+    value = request
+    for name in filter(None, path.split(".")):
+        value = getattr(value, name)
+    return value if isinstance(value, str) else ""
+
+
+def _has_reason(error: grpc.aio.AioRpcError) -> bool:
+    status = rpc_status.from_call(error)
+    return status is not None and any(each.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for each in status.details)
+
+
+async def _responses(channel: grpc.aio.Channel, shot: Shot) -> Any:
+    path = f"/{shot.method.containing_service.full_name}/{shot.method.name}"
+    options: dict[str, Any] = {"metadata": shot.metadata, "timeout": PATIENCE}
+    if shot.method.name == "WatchMatches":
+        options["timeout"] = GLANCE
+    if shot.method.client_streaming:
+        call = channel.stream_stream(path)(**options)
+        # One at a time: a write to a stream that the server ended would hide how it ended.
+        for _ in range(1 + shot.number % 3):
+            await call.write(shot.data)
+            if (data := await call.read()) is grpc.aio.EOF:
+                return
+            yield data
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+    elif shot.method.server_streaming:
+        async for data in channel.unary_stream(path)(shot.data, **options):
+            yield data
+    else:
+        yield await channel.unary_unary(path)(shot.data, **options)
+
+
+def chunks(start: int, end: int, size: int) -> Iterator[int]:
+    """Yield where each part of a campaign ends."""
+    yield from range(min(start + size, end), end, size)
+    yield end
