@@ -3,7 +3,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve demo test slow lint fmt gen migration baseline release soak histories bench lock clean
+.PHONY: help install install-dev serve demo test slow lint fmt gen migration baseline release soak histories fuzz bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,12 +55,16 @@ baseline: .venv/.dev ## Record a breaking change of protos before 0.1.0: REASON=
 release: .venv/.dev ## Prepare release VERSION=x.y.z: the protos' baseline, CHANGELOG.md, the version everywhere
 	@$(BIN)/python protos/release.py -- "$$VERSION"
 
-soak: .venv/.dev ## Cause faults under load at the shipped values, print how long each costs, check histories, run slow tests
+soak: .venv/.dev ## Cause faults under load at the shipped values, print what each costs, check histories, fuzz, run slow tests
 	PYTHONPATH=tests $(BIN)/python tests/soak/soak.py
+	PYTHONPATH=tests $(BIN)/python tests/soak/fuzz.py
 	@$(MAKE) slow
 
 histories: .venv/.dev ## Check what callers were told through the faults of 20 seeds against sequential models
 	PYTHONPATH=tests $(BIN)/python tests/soak/histories.py
+
+fuzz: .venv/.dev ## Send a million spoiled requests to a server, or go on where that stopped
+	PYTHONPATH=tests $(BIN)/python tests/soak/fuzz.py
 
 bench: .venv/.dev ## Run the benchmarks, each beside its limit
 	$(BIN)/python benchmarks/client.py

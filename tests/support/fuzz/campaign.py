@@ -8,8 +8,10 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,14 @@ from support.protos import methods, policy
 from wingmanmatch.options.v1 import options_pb2
 
 ROUND = 128  # requests made at once
+NEWCOMERS = 128  # profiles made before, several for each person
 CHANNELS = 4
+OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
 PATIENCE = 30.0  # seconds: a request that takes longer has hung
 GLANCE = 0.3  # seconds for which a stream without end is read
 LARGEST = 1 << 20  # bytes of a request that the server reads
 TRAILERS = 8 << 10  # bytes that every client accepts
-# The engines are well throughout, so that nothing may be unavailable either.
-DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE")
+DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
 # Ways in which gRPC itself ends a call, before or behind the server's edge.
 WITHOUT_REASON = ("CANCELLED", "DEADLINE_EXCEEDED")
 # What ends things is called less often, and what they hang on more often, so that others find something.
@@ -112,39 +115,47 @@ class Campaign:
         self._methods = methods()
         self._weights = [WEIGHTS.get(method.name, 1.0) for method in self._methods]
 
+    async def settle(self) -> None:
+        """Make the people whom requests are about."""
+        async with self._channels() as channels:
+            await self._fire_all(channels, [self._newcomer(number) for number in range(-NEWCOMERS, 0)])
+
     async def run(self, until: int) -> None:
         """Send the requests up to a number, which is not sent itself."""
-        channels = [grpc.aio.insecure_channel(self._address, _options(each)) for each in range(CHANNELS)]
-        try:
+        async with self._channels() as channels:
             while self.result.count < until:
                 numbers = range(self.result.count, min(self.result.count + ROUND, until))
-                shots = [self._shot(number) for number in numbers]
-                answers = await asyncio.gather(
-                    *(self._fire(channels[shot.number % CHANNELS], shot) for shot in shots)
-                )
-                for answer in answers:
-                    for message in answer:
-                        self._pools.harvest(message)
+                await self._fire_all(channels, [self._shot(number) for number in numbers])
                 self.result.count = numbers.stop
-        finally:
-            for channel in channels:
-                await channel.close()
+
+    @asynccontextmanager
+    async def _channels(self) -> AsyncIterator[list[grpc.aio.Channel]]:
+        async with AsyncExitStack() as stack:
+            yield [
+                await stack.enter_async_context(grpc.aio.insecure_channel(self._address, OPTIONS))
+                for _ in range(CHANNELS)
+            ]
+
+    async def _fire_all(self, channels: Sequence[grpc.aio.Channel], shots: Sequence[Shot]) -> None:
+        answers = await asyncio.gather(*(self._fire(channels[shot.number % CHANNELS], shot) for shot in shots))
+        for answer in chain.from_iterable(answers):
+            self._pools.harvest(answer)
+
+    def _newcomer(self, number: int) -> Shot:
+        method = next(method for method in self._methods if method.name == "UpsertProfile")
+        request = likely(method.input_type, self._pools, self._random(number))
+        return Shot(number, method, "untouched", request.SerializeToString(), "admin", bearer(ADMIN_KEY))
 
     def _shot(self, number: int) -> Shot:
-        random_ = random.Random(f"{self.result.seed}:{number}")
-        # The first requests make people for the others to be about.
-        method = self._named("UpsertProfile") if number < ROUND else self._chosen(random_)
+        random_ = self._random(number)
+        (method,) = random_.choices(self._methods, self._weights)
         request = likely(method.input_type, self._pools, random_)
         caller, metadata = self._caller(method, request, random_)
         other = likely(random_.choice(self._methods).input_type, self._pools, random_)
-        name, data = ("untouched", request.SerializeToString()) if number < ROUND else mutated(request, random_, other)
-        return Shot(number, method, name, data, caller, metadata)
+        return Shot(number, method, *mutated(request, random_, other), caller, metadata)
 
-    def _chosen(self, random_: random.Random) -> MethodDescriptor:
-        return random_.choices(self._methods, self._weights)[0]
-
-    def _named(self, name: str) -> MethodDescriptor:
-        return next(method for method in self._methods if method.name == name)
+    def _random(self, number: int) -> random.Random:
+        return random.Random(f"{self.result.seed}:{number}")
 
     def _caller(
         self, method: MethodDescriptor, request: Any, random_: random.Random
@@ -185,10 +196,6 @@ class Campaign:
         size = sum(len(key) + len(value) + 32 for key, value in error.trailing_metadata() or ())
         if size + len((error.details() or "").encode()) > TRAILERS:
             self.result.problems.append(f"{code} with {size} bytes of trailers: {shot}")
-
-
-def _options(number: int) -> list[tuple[str, Any]]:
-    return [("fuzz.channel", number), ("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
 
 
 def _token(user: str) -> str:
@@ -233,9 +240,3 @@ async def _responses(channel: grpc.aio.Channel, shot: Shot) -> Any:
             yield data
     else:
         yield await channel.unary_unary(path)(shot.data, **options)
-
-
-def chunks(start: int, end: int, size: int) -> Iterator[int]:
-    """Yield where each part of a campaign ends."""
-    yield from range(min(start + size, end), end, size)
-    yield end
