@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-MAX_DESCRIBED = 10  # violations that a message describes
+MAX_DESCRIBED = 5  # violations that a message describes
 
 
 @dataclass(frozen=True, slots=True)

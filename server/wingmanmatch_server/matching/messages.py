@@ -1,5 +1,6 @@
 """What the wire and the store call the same things."""
 
+import sys
 from typing import Any
 
 from wingmanmatch.matching.v1 import matching_pb2
@@ -31,10 +32,16 @@ def profile_fields(profile: matching_pb2.Profile) -> dict[str, Any]:
         privacy = matching_pb2.LocationPrivacy.Name(profile.location_privacy)
         fields["location_privacy"] = privacy.removeprefix(_PRIVACY)
     if profile.HasField("location"):
-        fields["location"] = {"latitude": profile.location.latitude, "longitude": profile.location.longitude}
+        location = profile.location
+        fields["location"] = {"latitude": _degrees(location.latitude), "longitude": _degrees(location.longitude)}
     if profile.HasField("active"):
         fields["active"] = profile.active
     return fields
+
+
+def _degrees(value: float) -> float:
+    """Return the degrees, 0 for what is less than PostgreSQL reads as a double."""
+    return value if abs(value) >= sys.float_info.min else 0.0
 
 
 def _level(value: matching_pb2.ExperienceLevel.ValueType) -> str:

@@ -47,11 +47,14 @@ def signature_invalid() -> errors.InvalidArgument:
 
 
 def read_event(event_id: str, payload: bytes) -> DeliveryEvent:
-    """Return what a signed body says. What it does not say, or says in a way unknown to us, is left out."""
+    """Return what a signed body says. What it does not say, or says in a way unknown to us, is left out.
+
+    Raises errors.InvalidArgument for a text with a NUL, which no event of the provider's has.
+    """
     body = _object(_json(payload))
     data = _object(body.get("data"))
     kind = str(body.get("type", ""))[:MAX_TYPE]
-    return DeliveryEvent(
+    event = DeliveryEvent(
         event_id=event_id,
         type=kind,
         state=STATES.get(kind),
@@ -61,6 +64,9 @@ def read_event(event_id: str, payload: bytes) -> DeliveryEvent:
         provider_message_id=_text(data.get("email_id")),
         address=_address(data.get("to")),
     )
+    if any("\0" in text for text in (event.event_id, event.type, event.provider_message_id, event.address) if text):
+        raise errors.InvalidArgument([errors.FieldViolation("payload", "string.nul", "must not hold a NUL character")])
+    return event
 
 
 def _is_signed(verifier: Webhook, headers: dict[str, str], payload: bytes) -> bool:

@@ -67,6 +67,15 @@ async def test_no_profile_at_all(client: Stubs) -> None:
     assert (failure.code, failure.violations) == (grpc.StatusCode.INVALID_ARGUMENT, {"profile": "required"})
 
 
+@pytest.mark.parametrize("latitude", [5e-324, -5e-324, 2.2e-308, -0.0, 90.0])
+async def test_place_of_tiny_numbers(client: Stubs, latitude: float) -> None:
+    """The least number that a double has is a latitude, a longitude and a radius as good as any."""
+    me = await join(client, location={"latitude": latitude, "longitude": -latitude})
+    request = matching_service_pb2.ListCandidatesRequest(user_id=me.user_id, radius_miles=abs(latitude) or 1)
+    found = (await client.matching.ListCandidates(request, timeout=TIMEOUT)).candidates
+    assert me.user_id not in {each.user_id for each in found}
+
+
 @pytest.mark.parametrize("radius", [0.0, -1.0, 10_000.0, math.nan, math.inf])
 async def test_radius_out_of_range(client: Stubs, radius: float) -> None:
     """A radius is above 0 and at most 500 miles, for both RPCs that take one."""

@@ -39,7 +39,8 @@ LARGEST = 1 << 20  # bytes of a request that the server reads
 TRAILERS = 8 << 10  # bytes that every client accepts
 DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
 # Ways in which gRPC itself ends a call, before or behind the server's edge.
-WITHOUT_REASON = ("CANCELLED", "DEADLINE_EXCEEDED")
+WRITTEN_TOO_LATE = "WRITTEN_TOO_LATE"
+WITHOUT_REASON = ("CANCELLED", "DEADLINE_EXCEEDED", WRITTEN_TOO_LATE)
 # What ends things is called less often, and what they hang on more often, so that others find something.
 WEIGHTS = {
     **{"BlockUser": 0.1, "DeleteProfile": 0.1, "DeleteUserSessions": 0.1, "DeleteSession": 0.2, "EndMatch": 0.2},
@@ -179,16 +180,15 @@ class Campaign:
                 async for data in _responses(channel, shot):
                     answers.append(GetMessageClass(shot.method.output_type).FromString(data))
         except grpc.aio.AioRpcError as error:
-            code = error.code().name
-            self._judge(shot, error)
+            code = _code(error)
+            self._judge(shot, error, code)
         except TimeoutError:
             code = "HUNG"
             self.result.problems.append(f"hung: {shot}")
         self.result.add(shot.method.full_name, code)
         return answers
 
-    def _judge(self, shot: Shot, error: grpc.aio.AioRpcError) -> None:
-        code = error.code().name
+    def _judge(self, shot: Shot, error: grpc.aio.AioRpcError, code: str) -> None:
         if code in DEFECTS:
             self.result.problems.append(f"{code} {error.details()}: {shot}")
         elif not _has_reason(error) and code not in WITHOUT_REASON and len(shot.data) <= LARGEST:
@@ -213,6 +213,15 @@ def _acting(request: Any, path: str) -> str:
     for name in filter(None, path.split(".")):
         value = getattr(value, name)
     return value if isinstance(value, str) else ""
+
+
+def _code(error: grpc.aio.AioRpcError) -> str:
+    """Return the code with which a call ended.
+
+    grpc.aio's client says INTERNAL of its own where it writes to a stream that the server has ended: what the server
+    said is lost then, and its own count of codes must do.
+    """
+    return WRITTEN_TOO_LATE if error.details() == "Internal error from Core" else error.code().name
 
 
 def _has_reason(error: grpc.aio.AioRpcError) -> bool:
