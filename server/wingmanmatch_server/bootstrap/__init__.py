@@ -51,6 +51,7 @@ from wingmanmatch_server.interceptors.identity import Identity
 from wingmanmatch_server.interceptors.in_flight import InFlight
 from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.interceptors.throttle import Throttle
+from wingmanmatch_server.interceptors.unknown import Unknown
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system import health
@@ -158,4 +159,5 @@ def make_handlers(
         *(guarded_handler(each, served[each.full_name], [in_flight, *edge], identity) for each in SERVICES),
         status.health.handler(),
         *(reflection_handlers([*service_names(), health.SERVICE]) if settings.enable_reflection else ()),
+        Unknown(),
     ]

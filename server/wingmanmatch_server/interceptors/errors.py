@@ -57,8 +57,7 @@ class Errors:
             try:
                 return _of_type(expected, await proceed(decoded(request), call))
             except errors.DomainError as error:
-                trailers = trailers_of(error, call.context.time_remaining)
-                await _refuse(call, CODES[type(error)], error.reason, error.message, details_of(error), trailers)
+                await refuse(call, error)
             except asyncio.CancelledError as error:
                 if not _ended_by_client(call):
                     # Something inside leaked it. Passed on, the client would get no status at all.
@@ -184,6 +183,12 @@ def _bad_request(violations: Sequence[errors.FieldViolation]) -> Message:
             break
     bounded: Message = request
     return bounded
+
+
+async def refuse(call: Call, error: errors.DomainError) -> None:
+    """End the call with an error's status, details and trailers; raises what grpc.aio ends it by."""
+    trailers = trailers_of(error, call.context.time_remaining)
+    await _refuse(call, CODES[type(error)], error.reason, error.message, details_of(error), trailers)
 
 
 async def _refuse(

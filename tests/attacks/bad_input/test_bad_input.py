@@ -273,3 +273,13 @@ async def test_event_with_a_nul(client: Stubs, said: dict[str, Any]) -> None:
         payload=event.payload,
     )
     await refused(client.notification.RecordDeliveryEvent, request, "payload")
+
+
+@pytest.mark.parametrize("path", ["/wingmanmatch.matching.v1.MatchingService/GetMatches", "/no.Such/Method", "/", "/x"])
+async def test_unknown_method_has_a_reason(client: Stubs, path: str) -> None:
+    """A method that does not exist is refused like one that is not implemented, whichever way it is called."""
+    async with grpc.aio.insecure_channel(client.target) as channel:
+        single = await failure_of(channel.unary_unary(path)(b"anything", timeout=TIMEOUT))
+        stream = await failure_of(channel.unary_stream(path)(b"", timeout=TIMEOUT, metadata=BACKEND).read())
+    for failure in (single, stream):
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")

@@ -159,8 +159,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed, in a form that programs can rely on.
 
-    Every error carries a `google.rpc.ErrorInfo` whose `domain` is `wingmanmatch.dev` and whose `reason` is the name of
-    one of these values without the prefix `ERROR_REASON_`. Reasons are only ever added.
+    Every error that the server answers with carries a `google.rpc.ErrorInfo` whose `domain` is `wingmanmatch.dev` and
+    whose `reason` is the name of one of these values without the prefix `ERROR_REASON_`. Reasons are only ever added.
+
+    gRPC itself ends some calls, without details: one whose deadline the client set and saw pass, one that the client
+    cancelled, a request above 1 MiB and metadata above 16 KiB (RESOURCE_EXHAUSTED), and a lost connection.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
