@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-
 MAX_DESCRIBED = 5  # violations that a message describes
 
 

@@ -1,8 +1,8 @@
 """Checks the fields of a message by their types, wherever in the message they stand.
 
 Protobuf's wire format can carry values that its types do not allow: times outside the calendar, durations whose parts
-differ in sign, numbers of JSON that JSON cannot write, text with a NUL, which PostgreSQL cannot store. A type is checked
-once, here, so that no field is forgotten by its proto.
+differ in sign, numbers of JSON that JSON cannot write, text with a NUL, which PostgreSQL cannot store. A type is
+checked once, here, so that no field is forgotten by its proto.
 
     string              no NUL, unless the field's option `opaque` says that any text will do
     double, float       finite
@@ -25,13 +25,14 @@ from wingmanmatch.options.v1 import options_pb2
 from wingmanmatch_server.errors import FieldViolation
 
 # Parsers stop at a hundred messages within one another, and ExportProfileResponse holds what a request brought below
-# four: itself, its record, and the entry and the value that name the field. A Struct below a Struct counts as three (the
-# entry, the value, itself), a list as two, and so a Struct of objects alone may be 32 deep.
+# four: itself, its record, and the entry and the value that name the field. A Struct below a Struct counts as three
+# (the entry, the value, itself), a list as two, and so a Struct of objects alone may be 32 deep.
 MAX_DEPTH = 96
 MAX_VIOLATIONS = 20
 LONGEST_KEY = 60  # characters of a map's key in a field's path
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
 LONGEST_DURATION = 315_576_000_000  # seconds
+MAX_LATITUDE, MAX_LONGITUDE = 90, 180  # degrees
 SECOND = 10**9  # nanoseconds
 NUL = "\0"
 
@@ -51,9 +52,7 @@ def type_check(message: Descriptor) -> Check | None:
 
     def check_message(value: Any) -> Sequence[FieldViolation]:
         found = check(value)
-        return found and [
-            FieldViolation(each.field.removeprefix("."), each.rule, each.description) for each in found
-        ]
+        return found and [FieldViolation(each.field.removeprefix("."), each.rule, each.description) for each in found]
 
     return check_message
 
@@ -188,7 +187,9 @@ NO_DURATION = _violation(
 NO_LATITUDE = _violation("latlng.latitude", "latitude must be between -90 and 90")
 NO_LONGITUDE = _violation("latlng.longitude", "longitude must be between -180 and 180")
 NO_KIND = _violation("struct.kind", "must have a value: null, a number, a string, a boolean, an object or a list")
-TOO_DEEP = _violation("struct.max_depth", f"is nested too deep: each object counts 3, each list 2, together at most {MAX_DEPTH}")
+TOO_DEEP = _violation(
+    "struct.max_depth", f"is nested too deep: each object counts 3, each list 2, together at most {MAX_DEPTH}"
+)
 
 
 def _check_string(text: str) -> Sequence[FieldViolation]:
@@ -212,8 +213,8 @@ def _check_duration(duration: Any) -> Sequence[FieldViolation]:
 
 def _check_place(place: Any) -> Sequence[FieldViolation]:
     return (
-        *(FINE if -90 <= place.latitude <= 90 else NO_LATITUDE),
-        *(FINE if -180 <= place.longitude <= 180 else NO_LONGITUDE),
+        *(FINE if abs(place.latitude) <= MAX_LATITUDE else NO_LATITUDE),
+        *(FINE if abs(place.longitude) <= MAX_LONGITUDE else NO_LONGITUDE),
     )
 
 

@@ -5,9 +5,9 @@
     python tests/soak/fuzz.py --seed 7             others
     python tests/soak/fuzz.py --from 41000 --requests 42000    these again, on a new server
 
-Prints how many requests each method was sent and how they ended. Where it has got to is in build/fuzz-SEED.json: started
-again, it goes on there; once all are sent the file is removed. Ends with status 1 if a call ended with INTERNAL or
-UNKNOWN, hung, or failed without a reason; if the server logged an error; if it holds more memory than it did, is not
+Prints how many requests each method was sent and how they ended. Where it has got to is in build/fuzz-SEED.json:
+started again, it goes on there; once all are sent the file is removed. Ends with status 1 if a call ended with INTERNAL
+or UNKNOWN, hung, or failed without a reason; if the server logged an error; if it holds more memory than it did, is not
 healthy, or does not stop with status 0.
 """
 

@@ -13,7 +13,7 @@ class Unknown(grpc.GenericRpcHandler):
     """Ends every call with UNIMPLEMENTED, reason NOT_IMPLEMENTED, on its headers alone. Must be the last handler."""
 
     def __init__(self) -> None:
-        self._handler = grpc.stream_stream_rpc_method_handler(_refuse)
+        self._handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(_refuse)
 
     def service(self, _handler_call_details: grpc.HandlerCallDetails) -> Any:
         """See `grpc.GenericRpcHandler.service`."""

@@ -44,9 +44,7 @@ def redis_url(engines: EmbeddedEngines) -> str:
 
 
 @pytest.fixture(scope="module")
-async def client(
-    admin_dsn: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stubs]:
+async def client(admin_dsn: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stubs]:
     """A client of a server with credentials and the built-in limits."""
     folder: Path = tmp_path_factory.mktemp("data")
     async with open_redis(redis_url) as redis:
@@ -89,11 +87,12 @@ async def test_refused_mail_costs_its_recipient_nothing(client: Stubs) -> None:
     """However often a mail with a bad time is asked for, the recipient's bucket of `email_send` stays full."""
     me = str(uuid.uuid4())
     reminder = notification_pb2.SessionReminder(partner_name="Ben", scheduled_time=Timestamp(seconds=2**60))
-    bad = [
-        (dict(match_decline={"decliner_name": "Ben"}, send_time=Timestamp(nanos=-1)), "send_time"),
-        (dict(match_decline={"decliner_name": "Ben"}, send_time=Timestamp(seconds=-(2**60))), "send_time"),
-        (dict(session_reminder=reminder), "session_reminder.scheduled_time"),
-        (dict(match_decline={"decliner_name": "Ben"}, time_zone="Mars/Phobos"), "time_zone"),
+    decline: dict[str, Any] = {"match_decline": {"decliner_name": "Ben"}}
+    bad: list[tuple[dict[str, Any], str]] = [
+        (decline | {"send_time": Timestamp(nanos=-1)}, "send_time"),
+        (decline | {"send_time": Timestamp(seconds=-(2**60))}, "send_time"),
+        ({"session_reminder": reminder}, "session_reminder.scheduled_time"),
+        (decline | {"time_zone": "Mars/Phobos"}, "time_zone"),
     ]
     for fields, field in bad * 5:
         request = notification_service_pb2.SendNotificationRequest(user_id=me, **fields)
@@ -232,7 +231,7 @@ async def test_bad_record_ends_no_export(client: Stubs, redis_url: str, stored: 
 
 @pytest.mark.parametrize("count", [60, 80, 150, 1000])
 async def test_many_broken_rules_fit_into_trailers(client: Stubs, count: int) -> None:
-    """However many rules a request breaks, a client with its own defaults gets INVALID_ARGUMENT and a bounded answer."""
+    """However many rules a request breaks, a client with its own defaults gets INVALID_ARGUMENT, cut to a bound."""
     bad = [rate_limit_pb2.RateLimitDescriptor(policy="NO SUCH\n" * 3, subject="x")] * count
     request = rate_limit_service_pb2.CheckRateLimitRequest(descriptors=bad)
     with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -60,7 +60,7 @@ def _sign(message: Any, pools: Pools, random_: random.Random) -> None:
 
 
 def _may_lack(field: FieldDescriptor) -> bool:
-    return field.name in ("request_id", "candidate_user_id") or field.has_presence and field.message_type is None
+    return field.name in ("request_id", "candidate_user_id") or (field.has_presence and field.message_type is None)
 
 
 def _give(message: Any, field: FieldDescriptor, pools: Pools, random_: random.Random) -> None:

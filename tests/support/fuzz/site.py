@@ -83,7 +83,7 @@ async def fuzz_site(folder: Path) -> AsyncIterator[FuzzSite]:
                 "MAX_DAILY_MATCHES": "100",
                 "LOG_FORMAT": "json",
             }
-            with open(write_end, "w", closefd=False) as output, served(folder, log=output, **settings) as server:
+            with served(folder, log=write_end, **settings) as server:
                 yield FuzzSite(server, log)
                 assert server.interrupt() == 0
         finally:

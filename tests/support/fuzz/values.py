@@ -23,10 +23,27 @@ SECONDS = (
 LONGEST = 2_000  # characters of most long texts
 TEXTS = (
     *("", " ", "\0", "a\0b", "\t\n\r", "\x7f\x80\x9f", "\u200b\u200d\ufeff", "\u2028\u2029", "\u202egnp.exe"),
-    *("e\u0301" * 20, "🏳️‍🌈👨‍👩‍👧‍👦", "\U0010ffff\U000e0001", "ﷺ" * 50, "İıſK", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "Z͑ͫ̓a̴l̷g̨o" * 5),
+    *("e\u0301" * 20, "\U0001f3f3\ufe0f\u200d\U0001f308", "\U0010ffff\U000e0001", "\ufdfa" * 50, "\u0130\u0131\u017f"),
+    *("\U0001d518\U0001d52b", "Z\u0351\u036b\u0343a\u0334l\u0337g\u0328" * 5),
     *("NaN", "Infinity", "null", "true", "{}", "[]", "\\", '"', "'", "%s%n%x", "{0}{self}", "${jndi:x}", "$1", ":name"),
-    *("' OR 1=1 --", "\\x00", "\\u0000", "\\ud800", "; DROP TABLE match_pool", "<script>alert(1)</script>", "../../etc"),
-    *("0", "-1", "1e400", "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "AAAA====", "="),
+    *(
+        "' OR 1=1 --",
+        "\\x00",
+        "\\u0000",
+        "\\ud800",
+        "; DROP TABLE match_pool",
+        "<script>alert(1)</script>",
+        "../../etc",
+    ),
+    *(
+        "0",
+        "-1",
+        "1e400",
+        "00000000-0000-0000-0000-000000000000",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+        "AAAA====",
+        "=",
+    ),
     *("a@b", "a..b@x.example", ".a@x.example", '"a b"@x.example', "a@bücher.example", "=?utf-8?q?=40?=@x.example"),
     *("Mars/Phobos", "Factory", "localtime", "Pacific/Kiritimati", "America/Los_Angeles", "Etc/GMT-14", "UTC+25"),
     *("en-", "x-klingon", "zh-Hant-TW", "de_DE", "https://x.example/\r\nSet-Cookie: a=b", "http://[::1", "https://"),
@@ -39,7 +56,7 @@ def text(random_: random.Random) -> str:
     if kind < 7:
         return random_.choice(TEXTS)
     if kind == 7:
-        return random_.choice(("x", "é", "💥", "\0", " ", "\u0301", "(", "%")) * random_.randrange(1, LONGEST)
+        return random_.choice(("x", "é", "\U0001f4a5", "\0", " ", "\u0301", "(", "%")) * random_.randrange(1, LONGEST)
     if kind == 8:
         points = [random_.randrange(0x110000) for _ in range(random_.randrange(1, 40))]
         return "".join(chr(point) for point in points if not 0xD800 <= point < 0xE000)
