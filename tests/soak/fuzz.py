@@ -46,9 +46,10 @@ async def main(seed: int, count: int, start: int | None = None) -> bool:
     result, started = begun(seed, start), time.monotonic()
     file, first = state_of(seed), result.count
 
-    def part_done(result: Result) -> None:
+    def part_done(memory: float) -> None:
         rate = (result.count - first) / (time.monotonic() - started)
-        print(f"fuzz: {result.count} of {count}, {rate:.0f}/s, {len(result.problems)} problems", flush=True)
+        problems = len(result.problems)
+        print(f"fuzz: {result.count} of {count}, {rate:.0f}/s, {memory:.0f} MB, {problems} problems", flush=True)
         if start is None:
             result.save(file)
 

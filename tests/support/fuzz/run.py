@@ -20,11 +20,11 @@ UNAVAILABLE = 0.005  # the largest part of requests that a busy machine may have
 
 
 async def fuzz(
-    folder: Path, result: Result, count: int, after_part: Callable[[Result], object] = lambda _: None
+    folder: Path, result: Result, count: int, after_part: Callable[[float], object] = lambda _: None
 ) -> list[str]:
     """Send `count` requests in all, the first `result.count` of which are known to be sent; return what did not hold.
 
-    `after_part` is called with the result every PART requests.
+    `after_part` is called every PART requests with the server's memory, in MB.
     """
     async with fuzz_site(folder) as site:
         campaign = Campaign(site.address, result)
@@ -33,7 +33,7 @@ async def fuzz(
         warm = site.memory()
         for end in _ends(result.count, count):
             await campaign.run(end)
-            after_part(result)
+            after_part(site.memory())
         problems = [*result.problems, *_grown(warm, site.memory()), *await _unwell(site), *_frequent(result)]
     # The log is whole once the server has stopped.
     return [*problems, *(f"logged: {line}" for line in site.log.bad)]
