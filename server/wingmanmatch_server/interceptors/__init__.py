@@ -12,7 +12,8 @@ Outermost first, in the one order that `bootstrap/` writes down:
     circuit   refuses a call whose dependency is known to be away
     validate  checks the request's fields
 
-`door` stands before them where credentials are asked for: it refuses bad ones before the request has arrived.
+`door` stands before them where credentials are asked for: it refuses bad ones before the request has arrived. `unknown`
+answers calls of methods that do not exist.
 
 Each is bound to each method once, at start-up, and returns the next function itself where it has nothing to do.
 """
