@@ -57,7 +57,17 @@ def checker(message: Any) -> Callable[[Message], None] | None:
 
 
 def check_rules(request: Message) -> None:
-    """Raise errors.InvalidArgument if `request` breaks a rule of its proto."""
+    """Raise errors.InvalidArgument if `request` breaks a rule of its proto. May discard its unknown fields."""
+    try:
+        _validate(request)
+    except ValueError:
+        # The validator parses the request once more, and refuses unknown groups that our parser takes. Nobody reads
+        # unknown fields here.
+        request.DiscardUnknownFields()
+        _validate(request)
+
+
+def _validate(request: Message) -> None:
     try:
         protovalidate.validate(request)
     except protovalidate.ValidationError as error:

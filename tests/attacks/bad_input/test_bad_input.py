@@ -282,3 +282,13 @@ async def test_unknown_method_has_a_reason(client: Stubs, path: str) -> None:
         stream = await failure_of(channel.unary_stream(path)(b"", timeout=TIMEOUT, metadata=BACKEND).read())
     for failure in (single, stream):
         assert (failure.code, failure.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
+
+
+async def test_unknown_group_that_another_parser_refuses(client: Stubs) -> None:
+    """A field that nobody reads, of number 0 within an unknown group, fails no request."""
+    me = await joined(client)
+    data = matching_service_pb2.GetProfileRequest(user_id=me).SerializeToString() + b"\x33\x02\x01a\x34"
+    async with grpc.aio.insecure_channel(client.target) as channel:
+        get = channel.unary_unary("/wingmanmatch.matching.v1.MatchingService/GetProfile")
+        answer = await get(data, timeout=TIMEOUT, metadata=BACKEND)
+    assert matching_service_pb2.GetProfileResponse.FromString(answer).profile.user_id == me
