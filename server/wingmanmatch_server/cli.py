@@ -205,9 +205,9 @@ def _silence_grpc() -> None:
 
 @contextmanager
 def _database(settings: Settings) -> Iterator[str]:
-    """Yield the address of DATABASE_URL, or of the database of DATA_DIR; end with a sentence where that is not possible.
+    """Yield the address of DATABASE_URL, or of the database of DATA_DIR, on which a server may be running.
 
-    A server may be running on the data folder.
+    End with a sentence where that is not possible.
     """
     if settings.database_url:
         yield database_url_or_exit(settings) or ""
