@@ -28,7 +28,7 @@ async def test_profile_is_returned_as_stored_without_its_place(client: Stubs) ->
     expected.ClearField("location")
     expected.MergeFrom(
         matching_pb2.Profile(
-            location_privacy=matching_pb2.LOCATION_PRIVACY_PRECISE,
+            location_privacy=matching_pb2.LOCATION_PRIVACY_APPROXIMATE,
             max_travel_miles=20,
             active=True,
             create_time=stored.create_time,
