@@ -25,7 +25,7 @@ class PersonalLimits:
     """
 
     def __init__(self, spend: Charge, give_back: Charge) -> None:
-        """`spend` takes a token or raises errors.RateLimited; `give_back` puts one back or raises errors.Unavailable."""
+        """`spend` takes a token or raises errors.RateLimited, `give_back` puts one back or raises Unavailable."""
         self._spend = spend
         self._give_back = give_back
 
