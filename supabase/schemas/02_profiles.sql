@@ -152,8 +152,8 @@ end
 $$;
 
 comment on function internal.store_profile is
-    'Creates or replaces the row of user_profiles; fields left out take their defaults. Raises class 22 for an unknown '
-    'time zone.';
+    'Creates or replaces the row of user_profiles; fields left out take their defaults. Raises class 22 for an '
+    'unknown time zone.';
 
 create function internal.store_location(p_user_id uuid, p_location jsonb)
     returns boolean
@@ -187,9 +187,9 @@ end
 $$;
 
 comment on function internal.store_location is
-    'Stores the true place; without one keeps the stored place, or raises WM400 if there is none. Returns whether that '
-    'is a far move: more than 25 miles from where the last one was counted, however many steps it took. The first place '
-    'is none.';
+    'Stores the true place; without one keeps the stored place, or raises WM400 if there is none. Returns whether '
+    'that is a far move: more than 25 miles from where the last one was counted, however many steps it took. The '
+    'first place is none.';
 
 create function internal.raise_relocation_limited()
     returns void
@@ -249,10 +249,10 @@ end
 $$;
 
 comment on function public.upsert_profile is
-    'Creates or replaces a profile and what matching knows of it, in one step. Returns {"profile": ..., "relocated": '
-    'whether this call moved the place far; not there in a remembered answer}, without location. Raises WM400 '
-    'FIELD_INVALID, WM400 REQUEST_ID_REUSED, and WM429 RATE_LIMITED, policy profile_relocation, for a far move without '
-    'p_may_relocate.';
+    'Creates or replaces a profile and what matching knows of it, in one step. Returns {"profile": ..., '
+    '"relocated": whether this call moved the place far; not there in a remembered answer}, without location. '
+    'Raises WM400 FIELD_INVALID, WM400 REQUEST_ID_REUSED, and WM429 RATE_LIMITED, policy profile_relocation, for a '
+    'far move without p_may_relocate.';
 
 create function public.get_profile(p_user_id uuid)
     returns jsonb

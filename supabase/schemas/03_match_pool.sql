@@ -94,8 +94,8 @@ create function internal.stand_in(
     set search_path = ''
 as $$
 declare
-    -- Bands of a tenth of a degree (6.9 miles) or of a hundredth (0.69 miles), cut into cells that are about as wide as
-    -- they are high at every latitude.
+    -- Bands of a tenth of a degree (6.9 miles) or of a hundredth (0.69 miles), cut into cells that are about as
+    -- wide as they are high, at every latitude.
     a_degree constant integer := case when p_coarse then 10 else 100 end;
     band constant integer := least(floor((p_latitude + 90) * a_degree), 180 * a_degree - 1);
     cells constant integer := greatest(1, floor(360 * a_degree * cosd((band + 0.5) / a_degree - 90)));
@@ -110,9 +110,9 @@ end
 $$;
 
 comment on function internal.stand_in is
-    'Returns the point (longitude, latitude) that stands for a person''s place wherever people are matched, measured or '
-    'ordered: a point of the same cell of a grid that depends on the person and the cell alone. The stand-in of a '
-    'stand-in is itself. Cells are about 0.7 by 0.7 miles, or 7 by 7 where p_coarse.';
+    'Returns the point (longitude, latitude) that stands for a person''s place wherever people are matched, '
+    'measured or ordered: a point of the same cell of a grid that depends on the person and the cell alone. The '
+    'stand-in of a stand-in is itself. Cells are about 0.7 by 0.7 miles, or 7 by 7 where p_coarse.';
 
 create function internal.enter_match_pool(p_user_id uuid)
     returns void
@@ -178,8 +178,8 @@ end
 $$;
 
 comment on function internal.lock_people is
-    'Locks these people''s rows of match_pool until the transaction ends. May wait; call it once, before any lock but '
-    'those of lock_user_id and recall_answer.';
+    'Locks these people''s rows of match_pool until the transaction ends. May wait; call it once, before any lock '
+    'but those of lock_user_id and recall_answer.';
 
 create function internal.lock_person(p_user_id uuid)
     returns void

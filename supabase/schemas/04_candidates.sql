@@ -189,8 +189,8 @@ create function internal.candidate_json(
     );
 
 comment on function internal.candidate_json is
-    'Returns what another person may see. Distances are whole miles, at least 1, or rounded up to steps of 5 miles if '
-    'either shows only the city.';
+    'Returns what another person may see. Distances are whole miles, at least 1, or rounded up to steps of 5 miles '
+    'if either shows only the city.';
 
 create function internal.describe_candidate(p_user_id uuid, p_candidate_id uuid)
     returns jsonb
@@ -274,8 +274,8 @@ create function internal.position_of(p_rank internal.candidate_rank)
         'distance', p_rank.distance, 'demerit', p_rank.demerit, 'user_id', p_rank.user_id);
 
 comment on function internal.position_of is
-    'Returns the values by which candidates are ordered, so that a list goes on behind them whatever has become of the '
-    'person. The distance is that of two stand-ins; the server seals it all the same.';
+    'Returns the values by which candidates are ordered, so that a list goes on behind them whatever has become of '
+    'the person. The distance is that of two stand-ins; the server seals it all the same.';
 
 create function internal.candidates_json(p_seeker internal.seeker, p_ranks internal.candidate_rank[])
     returns jsonb
@@ -330,9 +330,9 @@ end
 $$;
 
 comment on function public.list_candidates is
-    'Returns {"candidates": [...], "next": position or null, "next_after": uuid or null}, nearest first; p_position is '
-    'next of the page before. Raises WM404 PROFILE_NOT_FOUND, WM409 PROFILE_INACTIVE, WM400 FIELD_INVALID, WM400 '
-    'PAGE_TOKEN_INVALID.';
+    'Returns {"candidates": [...], "next": position or null, "next_after": uuid or null}, nearest first; '
+    'p_position is next of the page before. Raises WM404 PROFILE_NOT_FOUND, WM409 PROFILE_INACTIVE, WM400 '
+    'FIELD_INVALID, WM400 PAGE_TOKEN_INVALID.';
 
 revoke execute on function public.list_candidates from public, anon, authenticated;
 grant execute on function public.list_candidates to service_role;

@@ -156,7 +156,7 @@ class Stalker:
         return answer
 
     async def narrow_down(self, account: Person) -> None:
-        """Find the radius at which the person just appears, and with it the distance to the attacker's own stand-in."""
+        """Find the radius at which the person just appears: the distance to the attacker's own stand-in."""
         inside, outside = REACH, 0.0
         while inside - outside > PRECISION:
             radius = (inside + outside) / 2

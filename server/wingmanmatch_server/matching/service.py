@@ -46,7 +46,7 @@ class MatchingService:
         pages: PageTokens,
         limits: PersonalLimits | None = None,
     ) -> None:
-        """`time_zones` are the names of the IANA zones that a profile may have. Without `limits` nobody is limited."""
+        """`time_zones` are the names of the IANA zones that a profile may have; without `limits` there are none."""
         self._store = store
         self._watch = watch
         self._erasure = erasure

@@ -66,9 +66,9 @@ class MatchingStore:
         """Create or replace a profile together with what matching knows of it; return it as stored.
 
         `location` is an object of `latitude` and `longitude`, in degrees, and is never returned; without it the stored
-        one stays. Raises errors.InvalidArgument, which names the field, also if a new profile has no location. Without
-        `may_relocate` raises errors.ResourceExhausted, policy RELOCATION, if all that is in the way is that the place
-        moves far: more than 25 miles from where it was when a far move was last counted.
+        one stays. Raises errors.InvalidArgument, which names the field, also if a new profile has no location.
+        Without `may_relocate` raises errors.ResourceExhausted, policy RELOCATION, if all that is in the way is that
+        the place moves far: more than 25 miles from where it was when a far move was last counted.
         """
         return await _STORED_PROFILE.call(
             self._database,

@@ -105,7 +105,8 @@ async def test_many_moves_near_home_are_free(person: Person) -> None:
 
 async def test_what_is_refused_or_repeated_is_not_charged(person: Person) -> None:
     """A far move that breaks another rule, and one that is sent again with its request_id, cost nothing."""
-    for changes in ({"time_zone": "Mars/Olympus"}, {"first_name": ""}, {"location": {"latitude": 95, "longitude": 0}}):
+    nowhere = {"latitude": 95, "longitude": 0}
+    for changes in ({"time_zone": "Mars/Olympus"}, {"first_name": ""}, {"location": nowhere}):
         sent = profile(user_id=person.user_id, **changes)
         request = matching_service_pb2.UpsertProfileRequest(profile=sent)
         failure = await failure_of(person.call("UpsertProfile", request))

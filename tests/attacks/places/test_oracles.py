@@ -51,7 +51,7 @@ async def decline(person: Person, match_id: str) -> None:
 
 
 async def pair_of(client: Stubs, case: str, place: Place) -> tuple[Person, str]:
-    """Return somebody who asks, and the id of somebody whom they cannot invite, for the reason that names the case."""
+    """Return somebody, and the id of somebody whom they cannot invite, for the reason that names the case."""
     me = await join(client, place)
     if case == "nobody":
         return me, new_id(random.SystemRandom())

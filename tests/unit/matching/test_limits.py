@@ -36,6 +36,7 @@ class Answers(Database):
 
     async def call(self, function: str, /, **parameters: Any) -> Any:
         """Answer the next call."""
+        assert function == "upsert_profile"
         self.permitted.append(parameters["p_may_relocate"])
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):

@@ -106,8 +106,8 @@ class _LocationPrivacyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Locat
     """An area of about seven by seven miles; distances are shown in steps of five miles."""
 
 class LocationPrivacy(_LocationPrivacy, metaclass=_LocationPrivacyEnumTypeWrapper):
-    """How large the area is that stands for a person's place. Whatever is matched, measured or ordered is so by a point that
-    depends on the person and the area, and on nothing else.
+    """How large the area is that stands for a person's place. Whatever is matched, measured or ordered is so by a point
+    that depends on the person and the area, and on nothing else.
     """
 
 LOCATION_PRIVACY_UNSPECIFIED: LocationPrivacy.ValueType  # 0
@@ -445,8 +445,8 @@ class Candidate(_message.Message):
     confidence_archetype: Global___ConfidenceArchetype.ValueType
     """The person's way of approaching others."""
     distance_miles: _builtins.float
-    """How far away the person is, in whole statute miles and at least 1, or rounded up to five miles where either person
-    shows only the city. It is measured between points that stand for the areas of the two.
+    """How far away the person is, in whole statute miles and at least 1, or rounded up to five miles where either
+    person shows only the city. It is measured between points that stand for the areas of the two.
     """
     reputation: _builtins.int
     """Confirmed meet-ups less own no-shows, between -5 and 20."""

@@ -201,8 +201,8 @@ export type Candidate = Message<"wingmanmatch.matching.v1.Candidate"> & {
   confidenceArchetype: ConfidenceArchetype;
 
   /**
-   * How far away the person is, in whole statute miles and at least 1, or rounded up to five miles where either person
-   * shows only the city. It is measured between points that stand for the areas of the two.
+   * How far away the person is, in whole statute miles and at least 1, or rounded up to five miles where either
+   * person shows only the city. It is measured between points that stand for the areas of the two.
    *
    * @generated from field: double distance_miles = 7;
    */
@@ -573,8 +573,8 @@ export const ConfidenceArchetypeSchema: GenEnum<ConfidenceArchetype> = /*@__PURE
   enumDesc(file_wingmanmatch_matching_v1_matching, 1);
 
 /**
- * How large the area is that stands for a person's place. Whatever is matched, measured or ordered is so by a point that
- * depends on the person and the area, and on nothing else.
+ * How large the area is that stands for a person's place. Whatever is matched, measured or ordered is so by a point
+ * that depends on the person and the area, and on nothing else.
  *
  * @generated from enum wingmanmatch.matching.v1.LocationPrivacy
  */

@@ -1,13 +1,12 @@
 -- oldest-server: 20261128120100
 --
--- Nobody is matched, measured or ordered by the true place any more: match_pool holds a stand-in for everybody. Lists of
--- candidates go on behind a position instead of a person, a far move can be refused, and a candidate who cannot be invited
--- is not told apart from one who does not exist. The next file brings the rows of match_pool to stand-ins; until it is
--- through, whoever has not stored a profile since is matched as before.
+-- Nobody is matched, measured or ordered by the true place any more: match_pool holds a stand-in for everybody. Lists
+-- of candidates go on behind a position instead of a person, a far move can be refused, and a candidate who cannot be
+-- invited is not told apart from one who does not exist. The next file brings the rows of match_pool to stand-ins.
 
 alter table public.user_locations add column counted_place point;
 
--- Called by name as before: what was added to these has a default. Two of one name would be ambiguous.
+-- Servers call these by names of parameters, and what was added has a default; two of one name would be ambiguous.
 -- squawk-ignore ban-drop-function
 drop function public.list_candidates(uuid, double precision, integer, uuid);
 -- squawk-ignore ban-drop-function
@@ -183,8 +182,8 @@ create function internal.stand_in(
     set search_path = ''
 as $$
 declare
-    -- Bands of a tenth of a degree (6.9 miles) or of a hundredth (0.69 miles), cut into cells that are about as wide as
-    -- they are high at every latitude.
+    -- Bands of a tenth of a degree (6.9 miles) or of a hundredth (0.69 miles), cut into cells that are about as
+    -- wide as they are high, at every latitude.
     a_degree constant integer := case when p_coarse then 10 else 100 end;
     band constant integer := least(floor((p_latitude + 90) * a_degree), 180 * a_degree - 1);
     cells constant integer := greatest(1, floor(360 * a_degree * cosd((band + 0.5) / a_degree - 90)));

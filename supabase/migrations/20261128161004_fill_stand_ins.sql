@@ -1,16 +1,16 @@
 -- oldest-server: 20261128120100
 -- transaction: none
 --
--- The true places that match_pool still holds become stand-ins. A thousand people at a time, locked in the order of their
--- ids as everywhere, so that nobody waits long and nothing waits in a circle. Begun again it does no harm: the stand-in of
--- a stand-in is itself. Stand-ins of CITY_ONLY are as they were.
+-- The true places that match_pool still holds become stand-ins. A thousand people at a time, locked in the order of
+-- their ids as everywhere, so that nobody waits long and nothing waits in a circle. Begun again it does no harm: the
+-- stand-in of a stand-in is itself. Stand-ins of CITY_ONLY are as they were.
 
 do $$
 declare
     last_id uuid := '00000000-0000-0000-0000-000000000000';
     ids uuid[];
 begin
-    -- Waits for whoever began before the functions of the last file were there and is still to commit a true place.
+    -- Waits for whoever began before the functions of the last file were there and has a true place to commit.
     lock table public.match_pool in share row exclusive mode;
     commit;
     loop
