@@ -324,14 +324,14 @@ begin
     ranks := array(select r from internal.nearest_candidates(seeker, page_size + 1, after) r);
     return jsonb_build_object(
         'candidates', internal.candidates_json(seeker, ranks[1:page_size]),
-        'next', case when cardinality(ranks) > page_size then internal.position_of(ranks[page_size]) end,
+        'next_position', case when cardinality(ranks) > page_size then internal.position_of(ranks[page_size]) end,
         'next_after', case when cardinality(ranks) > page_size then ranks[page_size].user_id end);
 end
 $$;
 
 comment on function public.list_candidates is
-    'Returns {"candidates": [...], "next": position or null, "next_after": uuid or null}, nearest first; '
-    'p_position is next of the page before. Raises WM404 PROFILE_NOT_FOUND, WM409 PROFILE_INACTIVE, WM400 '
+    'Returns {"candidates": [...], "next_position": object or null, "next_after": uuid or null}, nearest first; '
+    'p_position is next_position of the page before. Raises WM404 PROFILE_NOT_FOUND, WM409 PROFILE_INACTIVE, WM400 '
     'FIELD_INVALID, WM400 PAGE_TOKEN_INVALID.';
 
 revoke execute on function public.list_candidates from public, anon, authenticated;

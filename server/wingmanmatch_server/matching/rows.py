@@ -52,10 +52,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class CandidatePage:
-    """Candidates, nearest first. `next` is the position behind the last of them, None at the end of the list."""
+    """Candidates, nearest first. `next_position` is the `after` of the next page, None at the end of the list."""
 
     candidates: tuple[Candidate, ...]
-    next: dict[str, Any] | None
+    next_position: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class MatchPage:
-    """Matches, newest first. `next_after` is the `after` of the next page, None at the end of the list."""
+    """Matches, newest first. `next_position` is the `after` of the next page, None at the end of the list."""
 
     matches: tuple[Match, ...]
-    next_after: str | None
+    next_position: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

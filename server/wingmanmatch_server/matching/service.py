@@ -23,7 +23,7 @@ from wingmanmatch_server.matching.messages import (
 )
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
-from wingmanmatch_server.paging import PageTokens, last_id_of, page_token, resume_token, sequence_of
+from wingmanmatch_server.paging import PageTokens, resume_token, sequence_of
 from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLinks
 
 DEFAULT_RADIUS_MILES = 25.0
@@ -97,16 +97,16 @@ class MatchingService:
     ) -> matching_service_pb2.ListCandidatesResponse:
         """List whom a person could invite."""
         user_id, radius = _canonical(request.user_id), _radius(request)
-        position = self._pages.open(request.page_token, "candidates", user_id, radius)
+        after = self._pages.open(request.page_token, "candidates", user_id, radius)
         if self._limits is not None:
             await self._limits.spend(CANDIDATE_PAGES, user_id, call.caller)
         page = await self._store.list_candidates(
             user_id,
             radius_miles=radius,
             page_size=_page_size(request.page_size, DEFAULT_CANDIDATES),
-            position=position,
+            after=after,
         )
-        token = self._pages.seal(page.next, "candidates", user_id, radius)
+        token = self._pages.seal(page.next_position, "candidates", user_id, radius)
         response = matching_service_pb2.ListCandidatesResponse(next_page_token=token)
         for candidate in page.candidates:
             write_candidate(response.candidates.add(), candidate)
@@ -192,15 +192,16 @@ class MatchingService:
     ) -> matching_service_pb2.ListMatchesResponse:
         """List a person's matches."""
         states = sorted(matching_pb2.MatchState.Name(state).removeprefix("MATCH_STATE_") for state in request.states)
+        asked = ("ListMatches", request.user_id.lower(), states)
         page = await self._store.list_matches(
             request.user_id,
             states=states or None,
             page_size=_page_size(request.page_size, DEFAULT_MATCHES),
-            after=last_id_of(request.page_token, request.user_id, states),
+            after=self._pages.open(request.page_token, *asked),
         )
         return matching_service_pb2.ListMatchesResponse(
             matches=[match_message(match) for match in page.matches],
-            next_page_token=page_token(page.next_after, request.user_id, states),
+            next_page_token=self._pages.seal(page.next_position, *asked),
         )
 
     async def watch_matches(

@@ -27,6 +27,7 @@ from wingmanmatch_server.matching.rows import (
     SharedMatch,
     StoredProfile,
 )
+from wingmanmatch_server.paging import Position
 from wingmanmatch_server.share_links import ShareLink
 
 RELOCATION = "profile_relocation"  # the policy that limits far moves
@@ -83,14 +84,9 @@ class MatchingStore:
         return await _PROFILE.call(self._database, "get_profile", p_user_id=user_id)
 
     async def list_candidates(
-        self,
-        user_id: str,
-        *,
-        radius_miles: float = 25,
-        page_size: int = 10,
-        position: Mapping[str, Any] | None = None,
+        self, user_id: str, *, radius_miles: float = 25, page_size: int = 10, after: Position | None = None
     ) -> CandidatePage:
-        """Return whom `user_id` could invite now, nearest first, those behind `position`: the `next` of a page.
+        """Return whom `user_id` could invite now, nearest first, behind the position `after`.
 
         Whoever moves, leaves or comes between two pages shifts nobody else. Raises errors.NotFound and
         errors.FailedPrecondition about `user_id`, and errors.InvalidArgument PAGE_TOKEN_INVALID about a position that
@@ -102,7 +98,7 @@ class MatchingStore:
             p_user_id=user_id,
             p_radius_miles=radius_miles,
             p_page_size=page_size,
-            p_position=None if position is None else dict(position),
+            p_position=after,
         )
 
     async def request_match(
@@ -196,14 +192,11 @@ class MatchingStore:
         return await _MATCH.call(self._database, "get_match", p_match_id=match_id, p_user_id=user_id)
 
     async def list_matches(
-        self, user_id: str, *, states: Sequence[str] | None = None, page_size: int = 20, after: str | None = None
+        self, user_id: str, *, states: Sequence[str] | None = None, page_size: int = 20, after: Position | None = None
     ) -> MatchPage:
-        """Return a person's matches in `states`, or all, newest first, behind the match `after`.
-
-        Raises errors.InvalidArgument PAGE_TOKEN_INVALID if `after` is no match of the person.
-        """
+        """Return a person's matches in `states`, or all, newest first, behind the position `after`."""
         return await _MATCHES.call(
-            self._database, "list_matches", p_user_id=user_id, p_states=states, p_page_size=page_size, p_after=after
+            self._database, "list_matches", p_user_id=user_id, p_states=states, p_page_size=page_size, p_position=after
         )
 
     async def share_match(

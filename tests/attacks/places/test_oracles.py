@@ -1,9 +1,6 @@
-"""Errors, page tokens and answers say nothing of who somebody is to others, whether they exist, or where they are."""
+"""Errors and answers say nothing of who somebody is to others, whether they exist, or where they are."""
 
-import base64
-import hashlib
 import random
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -96,37 +93,6 @@ async def test_who_may_not_ask_learns_nothing_of_others(client: Stubs) -> None:
     ]
     assert answers[0] == answers[1]
     assert b"PENDING_MATCH_EXISTS" in answers[0]
-
-
-def unsealed_token(last_id: str, *arguments: object) -> str:
-    """Return a token as the version before made them, by anybody who knows a user_id."""
-    digest = hashlib.sha256(repr(arguments).encode()).digest()[:8]
-    return base64.urlsafe_b64encode(uuid.UUID(last_id).bytes + digest).decode().rstrip("=")
-
-
-async def test_tokens_that_name_somebody_rank_nobody(client: Stubs) -> None:
-    """A token of one's own making, naming a person who blocked the caller, is refused as any other nonsense is."""
-    me, target = [await join(client, (30.0, 5.0)) for _ in range(2)]
-    await block(target, me)
-    tokens = [unsealed_token(each, me.user_id, RADIUS) for each in (target.user_id, new_id(random.SystemRandom()))]
-    answers = {
-        answer_bytes(await failure_of(me.look(radius_miles=RADIUS, page_token=token))) for token in (*tokens, "AAAA")
-    }
-    assert len(answers) == 1
-    assert b"PAGE_TOKEN_INVALID" in answers.pop()
-
-
-async def test_tokens_are_for_one_person_and_list(client: Stubs) -> None:
-    """A token goes on with the list that it came from, and with no other person's, radius or place."""
-    me, other, _ = [await join(client, (40.0, 5.0)) for _ in range(3)]
-    token = (await me.look(radius_miles=RADIUS, page_size=1)).next_page_token
-    assert len((await me.look(radius_miles=RADIUS, page_size=1, page_token=token)).candidates) == 1
-    for call in (
-        other.look(radius_miles=RADIUS, page_size=1, page_token=token),
-        me.look(radius_miles=RADIUS + 1, page_size=1, page_token=token),
-        me.look(radius_miles=RADIUS, page_size=1, page_token=token[:-2] + "xx"),
-    ):
-        assert (await failure_of(call)).reason == "PAGE_TOKEN_INVALID"
 
 
 def messages_within(message: Descriptor, seen: set[str]) -> Iterator[Descriptor]:

@@ -121,11 +121,9 @@ async def test_pages_join_to_the_whole_list(world: People) -> None:
         pages: list[str] = []
         position = None
         while True:
-            page = await world.store.list_candidates(
-                seeker["user_id"], radius_miles=500, page_size=7, position=position
-            )
+            page = await world.store.list_candidates(seeker["user_id"], radius_miles=500, page_size=7, after=position)
             pages += [candidate.user_id for candidate in page.candidates]
-            position = page.next
+            position = page.next_position
             if position is None:
                 break
         assert pages == expected_candidates(seeker, rows, avoided, 500)
@@ -165,7 +163,7 @@ async def test_pages_go_on_whatever_becomes_of_the_last_person(people: People) -
         lambda: people.store.delete_profile(last),
     ):
         await change()
-        page = await people.store.list_candidates(seeker, page_size=2, position=first.next)
+        page = await people.store.list_candidates(seeker, page_size=2, after=first.next_position)
         assert [each.user_id for each in page.candidates] == everybody[2:4]
 
 
@@ -173,10 +171,10 @@ async def test_position_that_lacks_something_is_refused(people: People) -> None:
     """A position without one of its values, as another version may write it, is no position of this list."""
     seeker = await people.join()
     position = {"distance": 1.5, "demerit": 0, "user_id": people.new_id()}
-    assert (await people.store.list_candidates(seeker, position=position)).candidates == ()
+    assert (await people.store.list_candidates(seeker, after=position)).candidates == ()
     for name in position:
         with pytest.raises(errors.InvalidArgument) as caught:
-            await people.store.list_candidates(seeker, position=position | {name: None})
+            await people.store.list_candidates(seeker, after=position | {name: None})
         assert (caught.value.reason, caught.value.violations[0].field) == ("PAGE_TOKEN_INVALID", "page_token")
 
 
