@@ -97,7 +97,7 @@ class MatchingService:
     ) -> matching_service_pb2.ListCandidatesResponse:
         """List whom a person could invite."""
         user_id, radius = _canonical(request.user_id), _radius(request)
-        after = self._pages.open(request.page_token, "candidates", user_id, radius)
+        after = self._pages.open(request.page_token, "ListCandidates", user_id, radius)
         if self._limits is not None:
             await self._limits.spend(CANDIDATE_PAGES, user_id, call.caller)
         page = await self._store.list_candidates(
@@ -106,7 +106,7 @@ class MatchingService:
             page_size=_page_size(request.page_size, DEFAULT_CANDIDATES),
             after=after,
         )
-        token = self._pages.seal(page.next_position, "candidates", user_id, radius)
+        token = self._pages.seal(page.next_position, "ListCandidates", user_id, radius)
         response = matching_service_pb2.ListCandidatesResponse(next_page_token=token)
         for candidate in page.candidates:
             write_candidate(response.candidates.add(), candidate)
