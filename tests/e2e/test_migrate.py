@@ -82,7 +82,7 @@ async def test_drift_is_refused_by_all_commands(dsn: str) -> None:
     assert sentence in said[-1]
 
 
-PORTS = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0"}
+PORTS = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0", "ADMIN_LISTEN": "127.0.0.1:0"}
 
 
 async def apply_later_migration(dsn: str, oldest_server: str) -> None:

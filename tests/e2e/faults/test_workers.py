@@ -84,12 +84,12 @@ def test_metrics_of_all_workers_are_at_one_address(server: Served) -> None:
 
 def test_http_reaches_every_worker(server: Served) -> None:
     """What a single process serves by HTTP is served by whichever worker's turn it is, and so are its errors."""
-    link = UnsubscribeLinks(server.metrics.removesuffix("/metrics"), LINK_SECRET, list(FIELDS))
+    link = UnsubscribeLinks(server.http, LINK_SECRET, list(FIELDS))
     for _ in range(4):
         with urllib.request.urlopen(link.url(str(uuid.uuid4()), next(iter(FIELDS))), timeout=10) as answer:
             assert b"Fewer mails?" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(server.metrics.replace("/metrics", "/unknown"), timeout=10)
+        urllib.request.urlopen(f"{server.http}/unknown", timeout=10)
 
 
 def test_killed_worker_comes_back(server: Served) -> None:
@@ -156,6 +156,7 @@ def test_worker_that_cannot_start_ends_the_server(tmp_path: Path) -> None:
             WORKERS="2",
             GRPC_LISTEN=f"127.0.0.1:{port}",
             HTTP_LISTEN="127.0.0.1:0",
+            ADMIN_LISTEN="127.0.0.1:0",
         )
     assert f"127.0.0.1:{port + 1} is taken by another program" in said
     assert f"worker 1 (127.0.0.1:{port + 1}) ended with status 1 before it answered" in said

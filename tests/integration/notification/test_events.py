@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
 from support.outbox import Outbox
 from support.webhooks import SECRET, SignedEvent, body_of, sign
@@ -23,7 +22,7 @@ from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 from wingmanmatch_server.notification.webhook import STATES, Webhooks, read_event
 from wingmanmatch_server.resilience.breaker import Breaker, Limits
 from wingmanmatch_server.resilience.retry import Retry, RetryLimits
-from wingmanmatch_server.web import serve_web
+from wingmanmatch_server.web.server import serve_http
 
 NEXT_SECRET = "whsec_" + "A" * 44
 LINKS = UnsubscribeLinks("https://notify.example.org/", "a secret for links, 32 characters", list(FIELDS))
@@ -54,7 +53,7 @@ async def serving(outbox: Outbox, store: NotificationStore) -> AsyncIterator[Sit
     """Serve the endpoint over a store on a port of its own."""
     routes = notification_routes(store, Webhooks([SECRET, NEXT_SECRET]), LINKS)
     async with (
-        serve_web("127.0.0.1:0", CollectorRegistry(), routes) as port,
+        serve_http("127.0.0.1:0", routes) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         yield Site(session, outbox)
