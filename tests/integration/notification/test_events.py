@@ -197,6 +197,22 @@ async def test_strange_but_signed(site: Site, payload: bytes) -> None:
     assert await site.tell(sign(payload)) == 204
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type": "email.\\u0000delivered"}',
+        b'{"type": "email.delivered", "data": {"email_id": "a\\u0000b"}}',
+        b'{"type": "email.bounced", "data": {"bounce": {"type": "Permanent"}, "to": ["a\\u0000b@example.org"]}}',
+        b'{"type": "email.delivered", "created_at": "0001-01-01T00:00:00+14:00"}',
+        b'{"type": "email.delivered", "created_at": "9999-12-31T23:59:59-14:00"}',
+    ],
+)
+async def test_signed_and_not_storable(site: Site, payload: bytes) -> None:
+    """What no database can keep is refused as the sender's mistake, not reported as ours."""
+    assert await site.tell(sign(payload)) == 400
+    assert await site.outbox.sql.fetchval("select count(*) from delivery_events") == 0
+
+
 async def test_too_large(site: Site) -> None:
     """A body larger than any event is not read to its end."""
     assert await site.tell(sign(b" " * (256 * 1024 + 1))) == 413
