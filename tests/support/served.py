@@ -81,9 +81,11 @@ def start(
 
 
 @contextmanager
-def served(data_dir: Path, *, log: int | IO[str] = subprocess.PIPE, **environment: str) -> Iterator[Served]:
+def served(
+    data_dir: Path, *, log: int | IO[str] = subprocess.PIPE, program: Sequence[str] = INSTALLED, **environment: str
+) -> Iterator[Served]:
     """Yield a started server, and stop it by Ctrl-C if the test has not."""
-    server = start(data_dir, log=log, **environment)
+    server = start(data_dir, log=log, program=program, **environment)
     try:
         yield server
     finally:

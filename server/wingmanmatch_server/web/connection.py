@@ -4,6 +4,8 @@ aiohttp has no time limit for a request's header, its body or the reading of its
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -18,6 +20,8 @@ log = structlog.get_logger(__name__)
 # Takes what counts a listener's open connections, and returns what is told why one was cut.
 Watch = Callable[[Callable[[], float]], Callable[[str], object]]
 LINGER = 1.0  # seconds in which a client may still send what it was told is not wanted, so that it reads the answer
+IDLE = "idle_timeout"
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time at all
 MALFORMED = (HttpProcessingError, web.RequestPayloadError)
 
 
@@ -122,7 +126,7 @@ class Connection(web.RequestHandler):
         sent = await super().finish_response(request, resp, start_time)
         self._idle = True
         self._connections.waits(self)
-        self._allow("idle_timeout", self.limits.idle_timeout)
+        self._allow(IDLE, self.limits.idle_timeout)
         return sent
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -137,8 +141,12 @@ class Connection(web.RequestHandler):
         self._cancel_deadline()
         self._connections.forget(self)
         self._connections.on_cut(reason)
-        if self._wire is not None:
-            self._wire.abort()
+        if self._wire is None:
+            return
+        if reason != IDLE:
+            # The system would keep what was sent and not read, up to megabytes, for minutes after the end.
+            self._wire.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._wire.abort()
 
     def handle_error(
         self,
