@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -157,13 +159,17 @@ def test_unreachable_database_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_sigterm_drains_before_it_stops(tmp_path: Path) -> None:
-    """After SIGTERM health is NOT_SERVING while calls are still served; a second signal ends the wait."""
+    """After SIGTERM it is alive, not ready, and serves calls still; a second signal ends the wait."""
     server = start(tmp_path, DRAIN_DELAY="60")
     with server.process:
         os.kill(server.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + 10
         while "NOT_SERVING" not in grpcurl(server.grpc, "grpc.health.v1.Health/Check"):
             assert time.monotonic() < deadline
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(f"{server.admin}/readyz", timeout=10)
+        with urllib.request.urlopen(f"{server.admin}/livez", timeout=10) as answer:
+            assert answer.status == 200
         assert SERVICE in grpcurl(server.grpc, "list")
         os.kill(server.process.pid, signal.SIGTERM)
         server.process.communicate(timeout=30)

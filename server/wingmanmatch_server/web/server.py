@@ -15,6 +15,10 @@ def _unwatched(_count: Callable[[], float]) -> Callable[[str], object]:
     return lambda _reason: None
 
 
+# Connections that may wait in the kernel to be accepted. What comes beyond them waits for a client's second try.
+BACKLOG = 1024
+
+
 @asynccontextmanager
 async def serve_http(
     listen: str,
@@ -52,5 +56,5 @@ async def _listen(runner: web.AppRunner, listen: str, limits: HttpLimits, watch:
     host, _, place = listen.rpartition(":")
     loop = asyncio.get_running_loop()
     if host == "unix":
-        return await loop.create_unix_server(connect, place)
-    return await loop.create_server(connect, host.strip("[]"), int(place))
+        return await loop.create_unix_server(connect, place, backlog=BACKLOG)
+    return await loop.create_server(connect, host.strip("[]"), int(place), backlog=BACKLOG)

@@ -1,5 +1,6 @@
 """`WORKERS=2 wingmanmatch serve`: two processes that serve, one that looks after them."""
 
+import json
 import re
 import signal
 import socket
@@ -92,6 +93,17 @@ def test_http_reaches_every_worker(server: Served) -> None:
         urllib.request.urlopen(f"{server.http}/unknown", timeout=10)
 
 
+def test_probes_speak_for_all_workers(server: Served) -> None:
+    """The server is ready while a worker is; which ones are, it says in detail."""
+    for path, body in (("livez", b"ok\n"), ("readyz", b"ok\n")):
+        with urllib.request.urlopen(f"{server.admin}/{path}", timeout=10) as answer:
+            assert answer.read() == body
+    with urllib.request.urlopen(f"{server.admin}/healthz", timeout=10) as answer:
+        report = json.load(answer)
+    assert report["ready"] is True
+    assert [report["workers"][worker]["ready"] for worker in "01"] == [True, True]
+
+
 def test_killed_worker_comes_back(server: Served) -> None:
     """A worker killed by force is replaced on its port, while the other is the same process and serves."""
     first, second = addresses(server)
@@ -121,6 +133,8 @@ def test_sigterm_drains_every_worker(server: Served) -> None:
         while health(address) != health_pb2.HealthCheckResponse.NOT_SERVING:
             assert time.monotonic() < deadline
         call(address)
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(f"{server.admin}/readyz", timeout=10)
     left = workers(server)
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(30) == 0
