@@ -13,7 +13,7 @@ from support.webhooks import SECRET
 from wingmanmatch_server.notification.render import FIELDS
 from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 
-LINK_SECRET = "a secret of the test's own, long enough"
+SIGNING_SECRET = "a secret of the test's own, long enough"
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Target:
 
     def link(self, user_id: str) -> str:
         """Return a good link that unsubscribes somebody."""
-        return UnsubscribeLinks(self.http, LINK_SECRET, list(FIELDS)).url(user_id, "SESSION_REMINDER")
+        return UnsubscribeLinks(self.http, [SIGNING_SECRET], list(FIELDS)).url(user_id, "SESSION_REMINDER")
 
 
 @contextmanager
 def serving(folder: Path, environment: Mapping[str, str], program: Sequence[str] = INSTALLED) -> Iterator[Target]:
     """Serve in a folder; the log is of one JSON object a line."""
-    offered = {"RESEND_WEBHOOK_SECRET": SECRET, "PUBLIC_URL": "http://127.0.0.1", "LINK_SECRET": LINK_SECRET}
+    offered = {"RESEND_WEBHOOK_SECRET": SECRET, "PUBLIC_URL": "http://127.0.0.1", "SIGNING_SECRET": SIGNING_SECRET}
     log = folder / "said"
     with (
         log.open("w") as output,
