@@ -13,7 +13,7 @@ from support.webhooks import SECRET
 from wingmanmatch_server.notification.render import FIELDS
 from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 
-SIGNING_SECRET = "a secret of the test's own, long enough"
+SIGNING_SECRET = "a secret of the test's own that is long enough"
 
 
 @dataclass(frozen=True)
