@@ -12,7 +12,7 @@ SMALLEST_SHARE = 8  # connections that each listener has, however few files ther
 
 
 @dataclass(frozen=True, slots=True)
-class Connections:
+class ConnectionShares:
     """How many connections each listener of a process may have."""
 
     grpc: int
@@ -25,7 +25,7 @@ class Connections:
         return self.grpc + self.http + self.admin
 
 
-def reserve_files(wanted: Connections, own: int = OWN_FILES) -> Connections:
+def reserve_files(wanted: ConnectionShares, own: int = OWN_FILES) -> ConnectionShares:
     """Raise the limit of open files, often 1024, so that so many connections fit, and return how many do.
 
     `own` is how many files the process needs itself. Where the system does not let us have enough, all shares shrink,
@@ -45,7 +45,7 @@ def reserve_files(wanted: Connections, own: int = OWN_FILES) -> Connections:
     return fitting
 
 
-def shared(wanted: Connections, files: int, own: int) -> Connections:
+def shared(wanted: ConnectionShares, files: int, own: int) -> ConnectionShares:
     """Return how many connections fit into `files`, which are too few for all: an eighth of them is for HTTP.
 
     The process itself gets what it needs, or half of the files if that is less.
@@ -53,7 +53,7 @@ def shared(wanted: Connections, files: int, own: int) -> Connections:
     left = files - min(own, files // 2)
     admin = max(SMALLEST_SHARE, min(wanted.admin, left // 16))
     http = max(SMALLEST_SHARE, min(wanted.http, left // 8))
-    return Connections(grpc=min(wanted.grpc, max(SMALLEST_SHARE, left - http - admin)), http=http, admin=admin)
+    return ConnectionShares(grpc=min(wanted.grpc, max(SMALLEST_SHARE, left - http - admin)), http=http, admin=admin)
 
 
 def _raise_limit(wanted: int) -> int:

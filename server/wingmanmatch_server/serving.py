@@ -16,7 +16,7 @@ from wingmanmatch_server.addresses import Addresses, AddressInUse, Announce, wit
 from wingmanmatch_server.bootstrap import Application, open_application
 from wingmanmatch_server.connections import ConnectionLimits
 from wingmanmatch_server.identity.certificates import CertificateFiles, ServerCertificates
-from wingmanmatch_server.open_files import Connections, reserve_files
+from wingmanmatch_server.open_files import ConnectionShares, reserve_files
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.telemetry.log_writer import LogWriter
 from wingmanmatch_server.telemetry.metrics import LogMetrics
@@ -68,9 +68,9 @@ async def _until_stopped(
     await first(signals.get(), server.stop(settings.shutdown_grace))
 
 
-def wanted_connections(settings: Settings) -> Connections:
+def wanted_connections(settings: Settings) -> ConnectionShares:
     """Return how many connections the settings allow each listener."""
-    return Connections(settings.max_connections, settings.max_http_connections, ADMIN_CONNECTIONS)
+    return ConnectionShares(settings.max_connections, settings.max_http_connections, ADMIN_CONNECTIONS)
 
 
 def longest_stop(settings: Settings) -> float:

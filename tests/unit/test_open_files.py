@@ -5,17 +5,17 @@ import sys
 
 import pytest
 
-from wingmanmatch_server.open_files import Connections, shared
+from wingmanmatch_server.open_files import ConnectionShares, shared
 
-WANTED = Connections(grpc=10_000, http=256, admin=32)
+WANTED = ConnectionShares(grpc=10_000, http=256, admin=32)
 
 
 @pytest.mark.parametrize(("hard", "expected"), [(4000, 1512), (1000, 1000)])
 def test_limit_is_raised_as_far_as_it_may_be(hard: int, expected: int) -> None:
     """A thousand connections need more files than a process may often open."""
     code = (
-        "import resource; from wingmanmatch_server.open_files import Connections, reserve_files;"
-        f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard})); reserve_files(Connections(900, 80, 20));"
+        "import resource; from wingmanmatch_server.open_files import ConnectionShares, reserve_files;"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard})); reserve_files(ConnectionShares(900, 80, 20));"
         "print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
     completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

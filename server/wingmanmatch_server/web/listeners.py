@@ -7,7 +7,7 @@ from functools import partial
 from aiohttp import web
 
 from wingmanmatch_server.addresses import AddressInUse, with_port
-from wingmanmatch_server.open_files import Connections
+from wingmanmatch_server.open_files import ConnectionShares
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.web.limits import BETWEEN_PROCESSES, HttpLimits
 from wingmanmatch_server.web.metrics import HttpMetrics
@@ -17,7 +17,7 @@ from wingmanmatch_server.web.server import serve_http
 class Listeners:
     """Opens the public listener and the administrator's, each with as many connections as there is room for."""
 
-    def __init__(self, settings: Settings, room: Connections, metrics: HttpMetrics) -> None:
+    def __init__(self, settings: Settings, room: ConnectionShares, metrics: HttpMetrics) -> None:
         self._settings = settings
         self._room = room
         self._metrics = metrics

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from wingmanmatch_server.addresses import Addresses, Announce
-from wingmanmatch_server.open_files import OWN_FILES, Connections, reserve_files
+from wingmanmatch_server.open_files import OWN_FILES, ConnectionShares, reserve_files
 from wingmanmatch_server.serving import end_within, longest_stop, stop_signals, wanted_connections
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.web.listeners import Listeners
@@ -60,7 +60,7 @@ async def supervise(settings: Settings, database_url: str | None, redis_url: str
         return await supervisor.run(signals, lambda grpc: announce(Addresses(grpc, http_address, admin_address)))
 
 
-def _room(settings: Settings) -> Connections:
+def _room(settings: Settings) -> ConnectionShares:
     """Return how many connections there may be here, where there are none of gRPC but some to each worker."""
     wanted = replace(wanted_connections(settings), grpc=0)
     return reserve_files(wanted, OWN_FILES + settings.workers * SOCKETS_OF_A_WORKER)

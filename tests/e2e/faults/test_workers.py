@@ -22,7 +22,7 @@ from wingmanmatch.system.v1 import system_service_pb2, system_service_pb2_grpc
 from wingmanmatch_server.notification.render import FIELDS
 from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 
-SIGNING_SECRET = "a secret of the test's own, long enough"
+SIGNING_SECRET = "a secret of the test's own that is long enough"
 METHOD = {"grpc_service": "wingmanmatch.system.v1.SystemService", "grpc_method": "GetStatus"}
 
 
