@@ -68,7 +68,7 @@ class WorkersAdmin:
         for worker in workers:
             up.add_metric((worker,), worker in texts)
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collected((up, *self._own.collect(), *merge(texts))))
+        registry.register(_Collected((up, *_joined(self._own.collect(), merge(texts)))))
         return registry
 
     async def _ask_all(self, path: str, headers: Mapping[str, str] | None = None) -> dict[str, bytes]:
@@ -84,6 +84,15 @@ async def open_admin_routes(workers: Sequence[Worker], own: Collector) -> AsyncI
         sessions = [await stack.enter_async_context(session_to(worker.admin_socket)) for worker in workers]
         admin = WorkersAdmin(workers, sessions, own)
         yield admin_routes(admin.metrics, admin.report)
+
+
+def _joined(own: Iterable[Metric], of_workers: Iterable[Metric]) -> Iterable[Metric]:
+    """Return all families, those that both have once: a family may stand only once in what Prometheus reads."""
+    joined = {family.name: family for family in own}
+    for family in of_workers:
+        joined.setdefault(family.name, Metric(family.name, family.documentation, family.type, family.unit))
+        joined[family.name].samples += family.samples
+    return joined.values()
 
 
 class _Collected(Collector):

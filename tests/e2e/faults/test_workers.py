@@ -83,6 +83,14 @@ def test_metrics_of_all_workers_are_at_one_address(server: Served) -> None:
     assert sample(server, "wingmanmatch_worker_up") == {"0": 1, "1": 1}
 
 
+def test_metric_families_stand_once(server: Served) -> None:
+    """A family that the supervisor and the workers have is one family."""
+    with urllib.request.urlopen(server.metrics, timeout=10) as answer:
+        types = [line.split()[2] for line in answer.read().decode().splitlines() if line.startswith("# TYPE")]
+    assert "wingmanmatch_http_connections" in types
+    assert len(types) == len(set(types))
+
+
 def test_http_reaches_every_worker(server: Served) -> None:
     """What a single process serves by HTTP is served by whichever worker's turn it is, and so are its errors."""
     link = UnsubscribeLinks(server.http, [SIGNING_SECRET], list(FIELDS))
