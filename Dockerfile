@@ -18,6 +18,9 @@ ENV PATH=/opt/wingmanmatch/bin:$PATH \
     LOG_FORMAT=json
 VOLUME /var/lib/wingmanmatch
 EXPOSE 50051 9464
+# The administrator's address, 9465, is not exposed: it asks for no credential.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9465/readyz', timeout=2)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["wingmanmatch"]
 CMD ["serve"]

@@ -104,7 +104,11 @@ class Settings(WithSecretFiles):
     )
     http_listen: str = Field(
         "127.0.0.1:9464",
-        description="Where Prometheus reads /metrics, Resend tells of mails, and people turn mails off.",
+        description="Where Resend reports on emails, and people unsubscribe.",
+    )
+    admin_listen: str = Field(
+        "127.0.0.1:9465",
+        description="Where Prometheus reads /metrics, and probes /livez, /readyz and /healthz; not for the public.",
     )
     public_url: str | None = Field(
         None, description="Where people reach HTTP_LISTEN; without it mails have no link that turns them off."
@@ -129,6 +133,13 @@ class Settings(WithSecretFiles):
     )
     max_connections: int = Field(
         10_000, ge=1, le=1_000_000, description="Connections of clients that a process has; further ones are closed."
+    )
+    max_http_connections: int = Field(
+        256,
+        ge=1,
+        le=100_000,
+        description="Connections that HTTP_LISTEN has; one more takes the place of the one that has waited longest "
+        "for a request.",
     )
     max_concurrent_streams: int = Field(
         100,
@@ -258,12 +269,20 @@ class Settings(WithSecretFiles):
         30, ge=1, le=3650, description="Days after which a user session ends, however often it was extended."
     )
 
-    @field_validator("grpc_listen", "http_listen")
+    @field_validator("grpc_listen", "http_listen", "admin_listen")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > MAX_PORT:
             raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051")
+        return value
+
+    @field_validator("http_listen", "admin_listen")
+    @classmethod
+    def _apart(cls, value: str, info: ValidationInfo) -> str:
+        for name in ("grpc_listen", "http_listen"):
+            if name != info.field_name and value == info.data.get(name) and not value.endswith(":0"):
+                raise ValueError(f"must be another address than {name.upper()}")
         return value
 
     @field_validator("grpc_listen")

@@ -131,3 +131,14 @@ def test_password_file_of_redis(monkeypatch: pytest.MonkeyPatch, url: str | None
     if url:
         monkeypatch.setenv("REDIS_URL", url)
     assert problems() == [said]
+
+
+@pytest.mark.parametrize(("name", "taken"), [("HTTP_LISTEN", "GRPC_LISTEN"), ("ADMIN_LISTEN", "HTTP_LISTEN")])
+def test_two_listeners_on_one_address(monkeypatch: pytest.MonkeyPatch, name: str, taken: str) -> None:
+    """An address that another setting has is named before anything is started; ports that the system chooses differ."""
+    monkeypatch.setenv(taken, "127.0.0.1:7000")
+    monkeypatch.setenv(name, "127.0.0.1:7000")
+    assert problems() == [f"{name} must be another address than {taken}"]
+    monkeypatch.setenv(taken, "127.0.0.1:0")
+    monkeypatch.setenv(name, "127.0.0.1:0")
+    load_settings()

@@ -42,6 +42,10 @@ class Health:
         self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
         self._wake()
 
+    def serving(self) -> dict[str, bool]:
+        """Return for each name whether it is SERVING."""
+        return {name: status == SERVING for name, status in self._statuses.items()}
+
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what serves `grpc.health.v1.Health`."""
         request, response = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
