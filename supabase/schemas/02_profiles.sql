@@ -169,7 +169,9 @@ $$;
 comment on function internal.store_location is
     'Stores the true place; without one keeps the stored place, or raises WM400 if there is none.';
 
-create function public.upsert_profile(p_profile jsonb, p_request_id uuid default null)
+create function public.upsert_profile(
+    p_profile jsonb, p_request_id uuid default null, p_digests text[] default '{}'
+)
     returns jsonb
     language plpgsql
     set search_path = ''
@@ -177,6 +179,7 @@ as $$
 declare
     asked constant jsonb := p_profile - 'create_time' - 'update_time';
     person uuid;
+    held uuid[];
     answer jsonb;
     broken_column text;
     broken_check text;
@@ -189,10 +192,13 @@ begin
     if answer is not null then
         return answer;
     end if;
-    perform internal.lock_people(array[person]);
+    perform internal.require_not_erased(person);
+    held := internal.kept_partners(p_digests) || person;
+    perform internal.lock_people(held);
     perform internal.store_profile(person, asked);
     perform internal.store_location(person, asked -> 'location');
     perform internal.enter_match_pool(person);
+    perform internal.restore_kept(person, p_digests, held);
     return internal.remember_answer('upsert_profile', person, p_request_id, public.get_profile(person));
 exception
     when check_violation or not_null_violation then
@@ -207,8 +213,9 @@ end
 $$;
 
 comment on function public.upsert_profile is
-    'Creates or replaces a profile and what matching knows of it, in one step. Returns {"profile": ...} without '
-    'location. Raises WM400 FIELD_INVALID, WM400 REQUEST_ID_REUSED.';
+    'Creates or replaces a profile and what matching knows of it, in one step; what was kept of the person''s erasure '
+    'under one of p_digests, the keyed digests of the id, takes force again. Returns {"profile": ...} without location. '
+    'Raises WM400 FIELD_INVALID, REQUEST_ID_REUSED; WM409 ERASED_RECENTLY; WM412 CONFLICT.';
 
 create function public.get_profile(p_user_id uuid)
     returns jsonb

@@ -61,50 +61,92 @@ create trigger open_match_event_feeds
     referencing new table as new_profiles
     for each statement execute function internal.open_match_event_feeds();
 
-create function internal.record_match_event(p_match public.matches, p_kind text, p_meetup_id uuid default null)
+create function internal.record_match_events(p_events jsonb[])
     returns void
     language plpgsql
     set search_path = ''
 as $$
 begin
-    -- One line an event: text of jsonb has no line breaks, and to append needs no parsing of what is there.
-    perform set_config(
-        'wingmanmatch.match_events',
-        concat_ws(e'\n', nullif(current_setting('wingmanmatch.match_events', true), ''), jsonb_build_object(
-            'people', array_remove(array[p_match.requester_id, p_match.invitee_id], null),
-            'kind', p_kind,
-            'match_id', p_match.id,
-            'match_state', p_match.state,
-            'respond_time', p_match.respond_time,
-            'meetup_id', p_meetup_id)),
-        true);
+    if p_events <> '{}' then
+        -- One line an event: text of jsonb has no line breaks, and to append needs no parsing of what is there.
+        perform set_config(
+            'wingmanmatch.match_events',
+            concat_ws(
+                e'\n',
+                nullif(current_setting('wingmanmatch.match_events', true), ''),
+                array_to_string(p_events, e'\n')),
+            true);
+    end if;
 end
 $$;
 
-comment on function internal.record_match_event is
-    'Records an event for the feeds of the match''s people. Called by triggers of tables of which another trigger, '
-    'deferred, calls publish_match_events.';
+comment on function internal.record_match_events is
+    'Records events (match_event) for the feeds of their matches'' people. Called by triggers of tables of which another '
+    'trigger, deferred, calls publish_match_events.';
 
-create function internal.record_match_change()
+create function internal.match_event(p_match public.matches, p_kind text, p_meetup_id uuid default null)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return jsonb_build_object(
+        'people', array_remove(array[p_match.requester_id, p_match.invitee_id], null),
+        'kind', p_kind,
+        'match_id', p_match.id,
+        'match_state', p_match.state,
+        'respond_time', p_match.respond_time,
+        'meetup_id', p_meetup_id);
+end
+$$;
+
+comment on function internal.match_event is 'Returns an event of a match as it is now.';
+
+create function internal.record_matches_made()
     returns trigger
     language plpgsql
     set search_path = ''
 as $$
 begin
-    perform internal.record_match_event(new, case new.state when 'PENDING' then 'REQUESTED' else new.state end);
+    perform internal.record_match_events(array(
+        select internal.match_event(n, case n.state when 'PENDING' then 'REQUESTED' else n.state end)
+        from new_matches n));
     return null;
 end
 $$;
 
-comment on function internal.record_match_change is 'Trigger: records that a match was made or changed its state.';
+comment on function internal.record_matches_made is 'Trigger: records that matches were made.';
 
-create trigger record_match_made
+create function internal.record_matches_changed()
+    returns trigger
+    language plpgsql
+    set search_path = ''
+    -- Both tables are large where delete_profile, which wants nested loops, changes many.
+    set enable_hashjoin = on
+as $$
+begin
+    perform internal.record_match_events(array(
+        select internal.match_event(n, case n.state when 'PENDING' then 'REQUESTED' else n.state end)
+        from new_matches n
+        join old_matches o on o.id = n.id
+        where o.state is distinct from n.state));
+    return null;
+end
+$$;
+
+comment on function internal.record_matches_changed is 'Trigger: records that matches changed their state.';
+
+-- For each statement, since an erasure may end thousands: noted one by one, each would copy all those before it.
+create trigger record_matches_made
     after insert on public.matches
-    for each row execute function internal.record_match_change();
+    referencing new table as new_matches
+    for each statement execute function internal.record_matches_made();
 
-create trigger record_match_change
-    after update of state on public.matches
-    for each row when (old.state is distinct from new.state) execute function internal.record_match_change();
+create trigger record_matches_changed
+    after update on public.matches
+    referencing old table as old_matches new table as new_matches
+    for each statement execute function internal.record_matches_changed();
 
 create function internal.publish_match_events(p_also_lock uuid default null)
     returns void
@@ -281,7 +323,8 @@ declare
     kind constant text := case tg_op when 'INSERT' then 'MEETUP_SCHEDULED' else internal.meetup_event_of(new.state) end;
 begin
     if kind is not null then
-        perform internal.record_match_event(m, kind, new.id) from public.matches m where m.id = new.match_id;
+        perform internal.record_match_events(array(
+            select internal.match_event(m, kind, new.id) from public.matches m where m.id = new.match_id));
     end if;
     return null;
 end

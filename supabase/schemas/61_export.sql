@@ -12,7 +12,8 @@ begin
     return query
     select p.create_time, p.id::text, internal.profile_json(p) || jsonb_build_object(
         'location', jsonb_build_object('latitude', l.latitude, 'longitude', l.longitude),
-        'reputation', m.reputation)
+        'reputation', m.reputation,
+        'earlier_no_show_count', internal.earlier_no_shows(p.id))
     from public.user_profiles p
     join public.user_locations l on l.user_id = p.id
     join public.match_pool m on m.user_id = p.id

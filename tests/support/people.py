@@ -112,6 +112,9 @@ class People:
             "update match_pool set busy_until = busy_until - $1::interval",
             "update avoidances set until = until - $1::interval",
             "update request_keys set expire_time = expire_time - $1::interval",
+            "update erasures set expire_time = expire_time - $1::interval",
+            "update kept_pairs set expire_time = expire_time - $1::interval",
+            "update kept_no_shows set expire_time = expire_time - $1::interval",
         ):
             await self.sql.execute(statement, span)
 
@@ -174,7 +177,8 @@ async def open_people(dsn: str, *, connections: int = 8, max_daily_matches: int 
 async def emptied(people: People) -> People:
     """Remove everybody and everything about them."""
     await people.sql.execute(
-        "truncate user_profiles, request_keys, erasures, notifications, notification_preferences, delivery_events"
+        "truncate user_profiles, request_keys, erasures, kept_pairs, kept_no_shows, notifications,"
+        " notification_preferences, delivery_events"
         " cascade"
     )
     return People(people.store, people.sql, random.Random(7))
