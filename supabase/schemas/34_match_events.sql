@@ -122,8 +122,9 @@ create function internal.record_matches_changed()
     returns trigger
     language plpgsql
     set search_path = ''
-    -- Both tables are large where delete_profile, which wants nested loops, changes many.
+    -- Nobody knows how large the two tables are before they are joined, and an erasure makes them large.
     set enable_hashjoin = on
+    set enable_nestloop = off
 as $$
 begin
     perform internal.record_match_events(array(
@@ -167,18 +168,17 @@ begin
     where f.user_id = any (people || p_also_lock)
     order by f.user_id
     for no key update;
-    -- Somebody erased meanwhile has no feed, and gets no events.
-    with advanced as (
-        update public.match_event_feeds f set last_sequence = f.last_sequence + fresh.events
-        from (select person, count(*) as events from unnest(people) person group by person) fresh
-        where f.user_id = fresh.person
-        returning f.user_id, f.last_sequence - fresh.events as base, pg_notify('match_events', f.user_id::text)
-    )
+    update public.match_event_feeds f set last_sequence = f.last_sequence + fresh.events
+    from (select person, count(*) as events from unnest(people) person group by person) fresh
+    where f.user_id = fresh.person;
+    -- Somebody erased meanwhile has no feed, and gets no events. Each feed is found by its index, since an erasure may
+    -- publish to thousands.
     insert into public.match_events (
         user_id, sequence, kind, event_time, match_id, match_state, respond_time, meetup_id)
     select
-        a.user_id,
-        a.base + row_number() over (partition by a.user_id order by each.position),
+        f.user_id,
+        f.last_sequence - count(*) over (partition by f.user_id)
+            + row_number() over (partition by f.user_id order by each.position),
         each.event ->> 'kind',
         -- Read under the lock, so that numbers and times rise together.
         clock_timestamp(),
@@ -188,7 +188,10 @@ begin
         (each.event ->> 'meetup_id')::uuid
     from unnest(noted) with ordinality each (event, position)
     cross join jsonb_array_elements_text(each.event -> 'people') person
-    join advanced a on a.user_id = person::uuid;
+    join public.match_event_feeds f on f.user_id = person::uuid;
+    perform pg_notify('match_events', f.user_id::text)
+    from public.match_event_feeds f
+    where f.user_id = any (people);
 end
 $$;
 

@@ -19,11 +19,14 @@ class PersonDigests:
         self._keys = [hmac.digest(secret.encode(), PURPOSE, hashlib.sha256) for secret in secrets]
 
     def all_of(self, user_id: str) -> list[str]:
-        """Return the digests of an id under every secret, that of the first leading. Raises ValueError for no UUID."""
-        canonical = uuid.UUID(user_id).bytes
+        """Return the digests of an id under every secret, that of the first leading; what is no UUID has none."""
+        try:
+            canonical = uuid.UUID(user_id).bytes
+        except ValueError:
+            return []
         return [hmac.digest(key, canonical, hashlib.sha256).hex() for key in self._keys]
 
     def first_of(self, user_id: str) -> str | None:
-        """Return the digest under which to keep; None without a secret. Raises ValueError for no UUID."""
+        """Return the digest under which to keep; None if there is none."""
         digests = self.all_of(user_id)
         return digests[0] if digests else None

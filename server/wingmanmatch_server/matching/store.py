@@ -74,7 +74,7 @@ class MatchingStore:
             "upsert_profile",
             p_profile=dict(profile),
             p_request_id=request_id,
-            p_digests=self._digests.all_of(profile["user_id"]),
+            p_digests=self._digests.all_of(profile.get("user_id") or ""),
         )
 
     async def get_profile(self, user_id: str) -> Profile:

@@ -177,8 +177,9 @@ create function internal.record_matches_changed()
     returns trigger
     language plpgsql
     set search_path = ''
-    -- Both tables are large where delete_profile, which wants nested loops, changes many.
+    -- Nobody knows how large the two tables are before they are joined, and an erasure makes them large.
     set enable_hashjoin = on
+    set enable_nestloop = off
 as $$
 begin
     perform internal.record_match_events(array(
@@ -204,6 +205,52 @@ create trigger record_matches_changed
     after update on public.matches
     referencing old table as old_matches new table as new_matches
     for each statement execute function internal.record_matches_changed();
+
+create or replace function internal.publish_match_events(p_also_lock uuid default null)
+    returns void
+    language plpgsql
+    set search_path = ''
+    -- To plan anew for each array costs more than to run.
+    set plan_cache_mode = force_generic_plan
+as $$
+declare
+    noted constant jsonb[] := array(
+        select line::jsonb
+        from string_to_table(nullif(current_setting('wingmanmatch.match_events', true), ''), e'\n') line);
+    people constant uuid[] := array(
+        select person::uuid from unnest(noted) event, jsonb_array_elements_text(event -> 'people') person);
+begin
+    perform set_config('wingmanmatch.match_events', '', true);
+    perform from public.match_event_feeds f
+    where f.user_id = any (people || p_also_lock)
+    order by f.user_id
+    for no key update;
+    update public.match_event_feeds f set last_sequence = f.last_sequence + fresh.events
+    from (select person, count(*) as events from unnest(people) person group by person) fresh
+    where f.user_id = fresh.person;
+    -- Somebody erased meanwhile has no feed, and gets no events. Each feed is found by its index, since an erasure may
+    -- publish to thousands.
+    insert into public.match_events (
+        user_id, sequence, kind, event_time, match_id, match_state, respond_time, meetup_id)
+    select
+        f.user_id,
+        f.last_sequence - count(*) over (partition by f.user_id)
+            + row_number() over (partition by f.user_id order by each.position),
+        each.event ->> 'kind',
+        -- Read under the lock, so that numbers and times rise together.
+        clock_timestamp(),
+        (each.event ->> 'match_id')::uuid,
+        each.event ->> 'match_state',
+        (each.event ->> 'respond_time')::timestamptz,
+        (each.event ->> 'meetup_id')::uuid
+    from unnest(noted) with ordinality each (event, position)
+    cross join jsonb_array_elements_text(each.event -> 'people') person
+    join public.match_event_feeds f on f.user_id = person::uuid;
+    perform pg_notify('match_events', f.user_id::text)
+    from public.match_event_feeds f
+    where f.user_id = any (people);
+end
+$$;
 
 create or replace function internal.record_meetup_change()
     returns trigger
