@@ -5,26 +5,22 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import grpc
 import pytest
 
 from support.claude_server import serving_claude
-from support.credentials import SETTINGS, bearer, user_token
-from support.databases import fresh_database
+from support.credentials import bearer, user_token
 from support.edge import failure_of
 from support.requests import TIMEOUT
-from support.server import serving_application
+from support.site import Site, serving_site
 from support.stubs import Stubs
 from support.traces import emails_since, keys_with, tables_with
 from support.writers import REQUESTS, Victim, call, named, settled, writing_methods
 from wingmanmatch.matching.v1 import matching_service_pb2
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
-from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 
 ROUNDS = 2  # of every writing RPC for each erasure
 FEW, MANY = 8, 100
@@ -39,31 +35,15 @@ REFUSALS = {
 BUCKET_LIVES = 310.0  # seconds that the slowest of the shipped limits, email_send, takes to fill
 
 
-@dataclass
-class Site:
-    """A server at the shipped limits, and the ways to look at what it stores."""
-
-    client: Stubs
-    sql: asyncpg.Connection
-    redis: RedisServer
-    folder: Path
-
-
 @pytest.fixture
 async def site(
     admin_dsn: str, engines: EmbeddedEngines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Site]:
     """A server that coaches, files its emails, and asks for credentials."""
-    redis_url = f"{engines.redis_url}?db=6"
-    async with serving_claude() as claude, fresh_database(admin_dsn) as dsn, open_redis(redis_url) as redis:
+    async with serving_claude() as claude:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", claude.url)
-        await redis.client.flushdb()
-        sql = await asyncpg.connect(dsn)
-        async with serving_application(
-            dsn, redis_url, tmp_path, anthropic_api_key="sk-ant-test", **SETTINGS
-        ) as client:
-            yield Site(client, sql, redis, tmp_path)
-        await sql.close()
+        async with serving_site(admin_dsn, f"{engines.redis_url}?db=6", tmp_path) as site:
+            yield site
 
 
 def test_writers_are_all_of_them() -> None:

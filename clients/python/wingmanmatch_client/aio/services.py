@@ -283,7 +283,7 @@ class CoachingService:
 
         A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that
         help, and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED, ERASED_RECENTLY.
 
         Args:
             user_id: Who writes.
@@ -364,7 +364,9 @@ class MatchingService:
     ) -> matching_service_pb2.UpsertProfileResponse:
         """Creates a person's profile, or replaces it.
 
-        Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks, for the week in
+        which a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED,
+        ERASED_RECENTLY.
 
         Args:
             profile: The whole profile; `create_time` and `update_time` are ignored.
@@ -398,7 +400,9 @@ class MatchingService:
         """Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's
         history keeps an anonymous placeholder.
 
-        Idempotent. Reasons: PROFILE_NOT_FOUND.
+        For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+        blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the
+        id, in case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
 
         Args:
             user_id: Who is erased.
@@ -690,9 +694,10 @@ class MatchingService:
     async def unblock_user(
         self, *, user_id: str, blocked_user_id: str, request_id: str = "", timeout: float | None = None
     ) -> matching_service_pb2.UnblockUserResponse:
-        """Takes a person's own block back.
+        """Takes a person's own block back, also of somebody who was erased.
 
-        Idempotent. A block by the other person stays.
+        Idempotent. A block by the other person stays. Reasons: PROFILE_NOT_FOUND, if the caller's person was just
+        erased.
 
         Args:
             user_id: Who had blocked.
@@ -1077,7 +1082,8 @@ class NotificationService:
         """Stores a mail for sending.
 
         What the recipient does not want, or cannot get, is stored as suppressed. The recipient, whether a person or an
-        address, is charged to the rate limit `email_send` whoever calls. Idempotent by `request_id`. Reasons:
+        address, is charged to the rate limit `email_send` whoever calls. To a person who was erased within the last 24
+        hours nothing is sent, whatever the address: that is PROFILE_NOT_FOUND. Idempotent by `request_id`. Reasons:
         PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
 
         Args:
@@ -1498,7 +1504,7 @@ class SessionService:
     ) -> session_service_pb2.CreateSessionResponse:
         """Opens a session and returns its token, for the only time.
 
-        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, ERASED_RECENTLY.
 
         Args:
             user_id: Whose session.

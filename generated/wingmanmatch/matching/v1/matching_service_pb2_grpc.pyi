@@ -23,7 +23,9 @@ class MatchingServiceStub:
     UpsertProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.UpsertProfileRequest, _matching_service_pb2.UpsertProfileResponse]
     """Creates a person's profile, or replaces it.
 
-    Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+    The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks, for the week in which
+    a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED,
+    ERASED_RECENTLY.
     """
     GetProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetProfileRequest, _matching_service_pb2.GetProfileResponse]
     """Returns a person's profile, without the location.
@@ -34,7 +36,9 @@ class MatchingServiceStub:
     """Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's history keeps
     an anonymous placeholder.
 
-    Idempotent. Reasons: PROFILE_NOT_FOUND.
+    For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+    blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the id, in
+    case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
     """
     ListCandidates: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.ListCandidatesRequest, _matching_service_pb2.ListCandidatesResponse]
     """Lists the people whom a person could invite now, nearest first; of two equally near the one of better reputation.
@@ -87,9 +91,9 @@ class MatchingServiceStub:
     Idempotent. Reasons: PROFILE_NOT_FOUND.
     """
     UnblockUser: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.UnblockUserRequest, _matching_service_pb2.UnblockUserResponse]
-    """Takes a person's own block back.
+    """Takes a person's own block back, also of somebody who was erased.
 
-    Idempotent. A block by the other person stays.
+    Idempotent. A block by the other person stays. Reasons: PROFILE_NOT_FOUND, if the caller's person was just erased.
     """
     GetReputation: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetReputationRequest, _matching_service_pb2.GetReputationResponse]
     """Returns what others may know of a person's reliability. Reasons: PROFILE_NOT_FOUND."""
@@ -131,7 +135,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_matching_service_pb2.UpsertProfileResponse]:
         """Creates a person's profile, or replaces it.
 
-        Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks, for the week in which
+        a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED,
+        ERASED_RECENTLY.
         """
 
     @_abc_1.abstractmethod
@@ -154,7 +160,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's history keeps
         an anonymous placeholder.
 
-        Idempotent. Reasons: PROFILE_NOT_FOUND.
+        For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+        blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the id, in
+        case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -267,9 +275,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _matching_service_pb2.UnblockUserRequest,
         context: _aio.ServicerContext[_matching_service_pb2.UnblockUserRequest, _abc.Awaitable[_matching_service_pb2.UnblockUserResponse]],
     ) -> _abc.Awaitable[_matching_service_pb2.UnblockUserResponse]:
-        """Takes a person's own block back.
+        """Takes a person's own block back, also of somebody who was erased.
 
-        Idempotent. A block by the other person stays.
+        Idempotent. A block by the other person stays. Reasons: PROFILE_NOT_FOUND, if the caller's person was just erased.
         """
 
     @_abc_1.abstractmethod

@@ -1037,7 +1037,9 @@ export const MatchingService: GenService<{
   /**
    * Creates a person's profile, or replaces it.
    *
-   * Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+   * The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks, for the week in which
+   * a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED,
+   * ERASED_RECENTLY.
    *
    * @generated from rpc wingmanmatch.matching.v1.MatchingService.UpsertProfile
    */
@@ -1062,7 +1064,9 @@ export const MatchingService: GenService<{
    * Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's history keeps
    * an anonymous placeholder.
    *
-   * Idempotent. Reasons: PROFILE_NOT_FOUND.
+   * For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+   * blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the id, in
+   * case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
    *
    * @generated from rpc wingmanmatch.matching.v1.MatchingService.DeleteProfile
    */
@@ -1187,9 +1191,9 @@ export const MatchingService: GenService<{
     output: typeof BlockUserResponseSchema;
   },
   /**
-   * Takes a person's own block back.
+   * Takes a person's own block back, also of somebody who was erased.
    *
-   * Idempotent. A block by the other person stays.
+   * Idempotent. A block by the other person stays. Reasons: PROFILE_NOT_FOUND, if the caller's person was just erased.
    *
    * @generated from rpc wingmanmatch.matching.v1.MatchingService.UnblockUser
    */
