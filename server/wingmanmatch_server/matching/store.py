@@ -54,13 +54,11 @@ class MatchingStore:
     changes nothing. Mutations raise errors.InvalidArgument REQUEST_ID_REUSED if it came with another request.
     """
 
-    def __init__(
-        self, database: Database, *, max_daily_matches: int, digests: PersonDigests = PersonDigests(())
-    ) -> None:
-        """`digests` name what outlives an erasure; by default nothing does."""
+    def __init__(self, database: Database, *, max_daily_matches: int, digests: PersonDigests | None = None) -> None:
+        """`digests` name what outlives an erasure; without them nothing does."""
         self._database = database
         self._max_daily_matches = max_daily_matches
-        self._digests = digests
+        self._digests = digests or PersonDigests(())
 
     async def upsert_profile(self, profile: Mapping[str, Any], *, request_id: str | None = None) -> Profile:
         """Create or replace a profile together with what matching knows of it; return it as stored.

@@ -275,7 +275,7 @@ async def test_repeated_erasure(people: People) -> None:
 
 
 async def test_nobody_elses_rows_are_read(people: People) -> None:
-    """An erasure enters every table by an index, however small the table is, so its cost is that of the person's rows."""
+    """An erasure enters every table by an index, however small it is, so the cost is that of the person's rows."""
     me, _ = await live_fully(people)
     read = "select relname, seq_scan from pg_stat_xact_user_tables"
     async with people.sql.transaction():

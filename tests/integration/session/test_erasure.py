@@ -51,9 +51,13 @@ async def test_erasure_beside_creations(redis: RedisServer, store: SessionStore)
     _, token = await store.create(USER, b"", ttl=HOUR)
     calls = [store.create(USER, b"", ttl=HOUR, request_id=str(uuid.uuid4())) for _ in range(20)]
     changes = [store.touch(token, ttl=HOUR) for _ in range(5)] + [store.update(token, b"3") for _ in range(5)]
-    outcomes = await asyncio.gather(*calls, *changes, store.erase(USER), *(
-        store.create(USER, b"", ttl=HOUR) for _ in range(20)
-    ), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *calls,
+        *changes,
+        store.erase(USER),
+        *(store.create(USER, b"", ttl=HOUR) for _ in range(20)),
+        return_exceptions=True,
+    )
     expected = (errors.FailedPrecondition, errors.Unauthenticated)
     assert all(isinstance(each, expected) or not isinstance(each, BaseException) for each in outcomes)
     assert set(await contents(redis)) == {erasure_key(USER).encode()}
