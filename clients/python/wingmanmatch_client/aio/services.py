@@ -696,8 +696,8 @@ class MatchingService:
     ) -> matching_service_pb2.UnblockUserResponse:
         """Takes a person's own block back, also of somebody who was erased.
 
-        Idempotent. A block by the other person stays. Reasons: PROFILE_NOT_FOUND, if the caller's person was just
-        erased.
+        Idempotent. A block by the other person stays. A person who was just erased has none. Reasons:
+        PROFILE_NOT_FOUND.
 
         Args:
             user_id: Who had blocked.

@@ -260,7 +260,7 @@ class MatchingServiceServicer:
     def UnblockUser(self, request, context):
         """Takes a person's own block back, also of somebody who was erased.
 
-        Idempotent. A block by the other person stays. Reasons: PROFILE_NOT_FOUND, if the caller's person was just erased.
+        Idempotent. A block by the other person stays. A person who was just erased has none. Reasons: PROFILE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -93,7 +93,7 @@ class MatchingServiceStub:
     UnblockUser: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.UnblockUserRequest, _matching_service_pb2.UnblockUserResponse]
     """Takes a person's own block back, also of somebody who was erased.
 
-    Idempotent. A block by the other person stays. Reasons: PROFILE_NOT_FOUND, if the caller's person was just erased.
+    Idempotent. A block by the other person stays. A person who was just erased has none. Reasons: PROFILE_NOT_FOUND.
     """
     GetReputation: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetReputationRequest, _matching_service_pb2.GetReputationResponse]
     """Returns what others may know of a person's reliability. Reasons: PROFILE_NOT_FOUND."""
@@ -277,7 +277,7 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_matching_service_pb2.UnblockUserResponse]:
         """Takes a person's own block back, also of somebody who was erased.
 
-        Idempotent. A block by the other person stays. Reasons: PROFILE_NOT_FOUND, if the caller's person was just erased.
+        Idempotent. A block by the other person stays. A person who was just erased has none. Reasons: PROFILE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -1193,7 +1193,7 @@ export const MatchingService: GenService<{
   /**
    * Takes a person's own block back, also of somebody who was erased.
    *
-   * Idempotent. A block by the other person stays. Reasons: PROFILE_NOT_FOUND, if the caller's person was just erased.
+   * Idempotent. A block by the other person stays. A person who was just erased has none. Reasons: PROFILE_NOT_FOUND.
    *
    * @generated from rpc wingmanmatch.matching.v1.MatchingService.UnblockUser
    */
