@@ -10,6 +10,8 @@ from wingmanmatch_server.matching.store import MatchingStore
 
 log = structlog.get_logger(__name__)
 
+# Seconds that a place is waited for, well within the deadline of DeleteProfile: what takes longer is done later.
+PATIENCE = 4.0
 # Removes what a place outside the database holds of a person; may run any number of times.
 Eraser = Callable[[str], Awaitable[object]]
 
@@ -44,7 +46,11 @@ class Erasure:
 
 async def _attempt(name: str, erase: Eraser, subject: str) -> bool:
     try:
-        await erase(subject)
+        async with asyncio.timeout(PATIENCE):
+            await erase(subject)
+    except TimeoutError:
+        log.warning("erasure_unfinished", place=name, reason="DEADLINE_EXCEEDED")
+        return False
     except errors.DomainError as error:
         log.warning("erasure_unfinished", place=name, reason=error.reason)
         return False
