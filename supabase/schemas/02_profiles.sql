@@ -204,7 +204,10 @@ comment on function internal.raise_relocation_limited is 'Raises WM429 RATE_LIMI
 
 -- By default everything may move, because servers of the version before do not count far moves.
 create function public.upsert_profile(
-    p_profile jsonb, p_request_id uuid default null, p_may_relocate boolean default true
+    p_profile jsonb,
+    p_request_id uuid default null,
+    p_may_relocate boolean default true,
+    p_digests text[] default '{}'
 )
     returns jsonb
     language plpgsql
@@ -213,6 +216,7 @@ as $$
 declare
     asked constant jsonb := p_profile - 'create_time' - 'update_time';
     person uuid;
+    held uuid[];
     answer jsonb;
     relocated boolean;
     broken_column text;
@@ -226,7 +230,9 @@ begin
     if answer is not null then
         return answer;
     end if;
-    perform internal.lock_people(array[person]);
+    perform internal.require_not_erased(person);
+    held := internal.kept_partners(p_digests) || person;
+    perform internal.lock_people(held);
     perform internal.store_profile(person, asked);
     relocated := internal.store_location(person, asked -> 'location');
     -- Last of all rules: what would be refused anyway is no far move to be counted.
@@ -234,6 +240,7 @@ begin
         perform internal.raise_relocation_limited();
     end if;
     perform internal.enter_match_pool(person);
+    perform internal.restore_kept(person, p_digests, held);
     answer := internal.remember_answer('upsert_profile', person, p_request_id, public.get_profile(person));
     return answer || jsonb_build_object('relocated', relocated);
 exception
@@ -249,10 +256,11 @@ end
 $$;
 
 comment on function public.upsert_profile is
-    'Creates or replaces a profile and what matching knows of it, in one step. Returns {"profile": ..., '
-    '"relocated": whether this call moved the place far; not there in a remembered answer}, without location. '
-    'Raises WM400 FIELD_INVALID, WM400 REQUEST_ID_REUSED, and WM429 RATE_LIMITED, policy profile_relocation, for a '
-    'far move without p_may_relocate.';
+    'Creates or replaces a profile and what matching knows of it, in one step; what was kept of the person''s erasure '
+    'under one of p_digests, the keyed digests of the id, takes force again. Returns {"profile": ..., "relocated": '
+    'whether this call moved the place far; not there in a remembered answer}, without location. '
+    'Raises WM400 FIELD_INVALID, REQUEST_ID_REUSED; WM409 ERASED_RECENTLY; WM412 CONFLICT; and WM429 RATE_LIMITED, '
+    'policy profile_relocation, for a far move without p_may_relocate.';
 
 create function public.get_profile(p_user_id uuid)
     returns jsonb

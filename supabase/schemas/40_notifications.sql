@@ -257,19 +257,20 @@ create function public.send_notification(
 as $$
 declare
     nobody constant uuid := '00000000-0000-0000-0000-000000000000';
-    answer jsonb := internal.recall_answer('send_notification', coalesce(p_user_id, nobody), p_request_id,
-        jsonb_build_array(p_kind, p_payload, p_recipient_email, p_recipient_name, p_locale, p_time_zone,
-            extract(epoch from p_send_time), extract(epoch from p_expire_time)));
+    answer jsonb;
     person public.user_profiles;
     due constant timestamptz := greatest(coalesce(p_send_time, now()), now());
     written public.notifications;
 begin
+    -- So that no email is written to somebody who is just being erased.
+    perform internal.hold_user_id(p_user_id);
+    answer := internal.recall_answer('send_notification', coalesce(p_user_id, nobody), p_request_id,
+        jsonb_build_array(p_kind, p_payload, p_recipient_email, p_recipient_name, p_locale, p_time_zone,
+            extract(epoch from p_send_time), extract(epoch from p_expire_time)));
     if answer is not null then
         return answer;
     end if;
     perform internal.require(p_kind = any (internal.notification_kinds()), 'content', 'content must be a kind of mail');
-    -- So that no email is written to somebody who is just being erased.
-    perform internal.lock_people(array[p_user_id]);
     select * into person from public.user_profiles p where p.id = p_user_id;
     if not found and p_recipient_email is null then
         perform internal.raise_error('WM404', 'PROFILE_NOT_FOUND', 'the person to notify has no profile',

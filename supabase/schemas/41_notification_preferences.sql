@@ -158,8 +158,13 @@ create function public.unsubscribe(p_user_id uuid, p_kind text)
 as $$
 begin
     perform internal.require(p_kind = any (internal.notification_kinds()), 'kind', 'kind must be a kind of mail');
+    perform internal.hold_user_id(p_user_id);
     perform internal.set_notification_kinds(p_user_id, '{}', array[p_kind]);
     return 'true';
+exception
+    -- Nothing is sent to a person who was erased, and nothing is written about one.
+    when sqlstate 'WM404' then
+        return 'true';
 end
 $$;
 

@@ -14,7 +14,8 @@ begin
         'location', jsonb_build_object('latitude', l.latitude, 'longitude', l.longitude),
         -- The API's word for what is stored as PRECISE.
         'location_privacy', case p.location_privacy when 'PRECISE' then 'APPROXIMATE' else p.location_privacy end,
-        'reputation', m.reputation)
+        'reputation', m.reputation,
+        'earlier_no_show_count', internal.earlier_no_shows(p.id))
     from public.user_profiles p
     join public.user_locations l on l.user_id = p.id
     join public.match_pool m on m.user_id = p.id

@@ -104,21 +104,29 @@ class People:
 
     async def let_pass(self, span: timedelta) -> None:
         """Make all that has happened so much older."""
-        for statement in (
-            "update matches set create_time = create_time - $1::interval, expire_time = expire_time - $1::interval",
-            "update meetups set scheduled_time = scheduled_time - $1::interval",
-            """update notifications set send_time = send_time - $1::interval,
-                expire_time = expire_time - $1::interval, next_attempt_time = next_attempt_time - $1::interval""",
-            "update match_pool set busy_until = busy_until - $1::interval",
-            "update avoidances set until = until - $1::interval",
-            "update request_keys set expire_time = expire_time - $1::interval",
-        ):
-            await self.sql.execute(statement, span)
+        await age_everything(self.sql, span)
 
     async def broken_rules(self) -> Sequence[str]:
         """Return what holds for some people or matches and must hold for none."""
         rows: list[asyncpg.Record] = await self.sql.fetch(BROKEN_RULES)
         return [row["broken"] for row in rows]
+
+
+async def age_everything(sql: asyncpg.Connection, span: timedelta) -> None:
+    """Make all that has happened in a database so much older."""
+    for statement in (
+        "update matches set create_time = create_time - $1::interval, expire_time = expire_time - $1::interval",
+        "update meetups set scheduled_time = scheduled_time - $1::interval",
+        """update notifications set send_time = send_time - $1::interval,
+            expire_time = expire_time - $1::interval, next_attempt_time = next_attempt_time - $1::interval""",
+        "update match_pool set busy_until = busy_until - $1::interval",
+        "update avoidances set until = until - $1::interval",
+        "update request_keys set expire_time = expire_time - $1::interval",
+        "update erasures set expire_time = expire_time - $1::interval",
+        "update kept_pairs set expire_time = expire_time - $1::interval",
+        "update kept_no_shows set expire_time = expire_time - $1::interval",
+    ):
+        await sql.execute(statement, span)
 
 
 BROKEN_RULES = """
@@ -174,7 +182,8 @@ async def open_people(dsn: str, *, connections: int = 8, max_daily_matches: int 
 async def emptied(people: People) -> People:
     """Remove everybody and everything about them."""
     await people.sql.execute(
-        "truncate user_profiles, request_keys, erasures, notifications, notification_preferences, delivery_events"
+        "truncate user_profiles, request_keys, erasures, kept_pairs, kept_no_shows, notifications,"
+        " notification_preferences, delivery_events"
         " cascade"
     )
     return People(people.store, people.sql, random.Random(7))

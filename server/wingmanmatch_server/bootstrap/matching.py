@@ -10,6 +10,7 @@ from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.challenge import make_share_links
 from wingmanmatch_server.bootstrap.core import Core
 from wingmanmatch_server.housekeeping import repeat
+from wingmanmatch_server.matching.digests import PersonDigests
 from wingmanmatch_server.matching.erasure import Erasure
 from wingmanmatch_server.matching.export import Export
 from wingmanmatch_server.matching.limits import PersonalLimits
@@ -25,7 +26,11 @@ PURGE_INTERVAL = 600.0
 @asynccontextmanager
 async def open_matching(core: Core, others: Sequence[Area]) -> AsyncIterator[Area]:
     """Make what matches people. `others` say what they store of people outside the database."""
-    store = MatchingStore(core.database, max_daily_matches=core.settings.max_daily_matches)
+    store = MatchingStore(
+        core.database,
+        max_daily_matches=core.settings.max_daily_matches,
+        digests=PersonDigests(core.signing_secrets),
+    )
     watch = MatchWatch(store, core.database.follow)
     open_streams = Gauge("matching_watch_streams", "Open streams of WatchMatches.", registry=core.registry)
     open_streams.set_function(lambda: watch.stream_count)

@@ -44,6 +44,9 @@ class Knowledge(Protocol):
     async def context(self, user_id: str) -> PersonContext:
         """See `CoachingStore.context`."""
 
+    async def require_not_erased(self, user_id: str) -> None:
+        """See `CoachingStore.require_not_erased`."""
+
 
 class Budget(Protocol):
     """What a person may spend."""
@@ -107,7 +110,7 @@ class Coach:
         while Redis or the model is away.
 
         Raises errors.InvalidArgument MESSAGE_REFUSED, errors.NotFound CONVERSATION_NOT_FOUND, errors.ResourceExhausted
-        COACHING_BUDGET_SPENT, errors.Unavailable.
+        COACHING_BUDGET_SPENT, errors.FailedPrecondition ERASED_RECENTLY, errors.Unavailable.
         """
         asked, exchange = self._clock(), None
         verdict = self._judge(message, minor=False)
@@ -160,7 +163,7 @@ class Coach:
         answer = exchange.answer
         try:
             if exchange.is_new:
-                exchange.conversation = await self._conversations.begin(exchange.conversation)
+                exchange.conversation = await self._begin(exchange.conversation)
             async with aclosing(self._told(answer)) as pieces:
                 async for piece in pieces:
                     if len(answer.parts) == 1:
@@ -204,7 +207,7 @@ class Coach:
             found = await self._found_or_begun(user_id, conversation_id)
             remembered = await self._conversations.add(found, message, reply, minor=verdict.minor)
             conversation_id = found.id
-        except (errors.Unavailable, errors.Aborted) as error:
+        except (errors.Unavailable, errors.Aborted, errors.FailedPrecondition) as error:
             log.warning("coaching_answer_not_remembered", reason=error.reason)
             remembered = False
         self._metrics.answered(Ending.REDIRECTED, 0, 0)
@@ -215,7 +218,24 @@ class Coach:
             found = await self._conversations.find(user_id, conversation_id)
         except errors.NotFound:
             found = await self._conversations.find(user_id, None)
-        return found if found.version else await self._conversations.begin(found)
+        return found if found.version else await self._begin(found)
+
+    async def _begin(self, conversation: Conversation) -> Conversation:
+        """Store a new conversation, unless the person was erased within the last 24 hours.
+
+        An erasure deletes conversations after it is in the database: what was stored before that is deleted with the
+        rest, and what is stored after it finds the erasure here. Raises errors.FailedPrecondition ERASED_RECENTLY.
+        """
+        begun = await self._conversations.begin(conversation)
+        try:
+            async with asyncio.timeout(CONTEXT_SECONDS):
+                await self._knowledge.require_not_erased(conversation.user_id)
+        except errors.FailedPrecondition:
+            await self._forget(begun)
+            raise
+        except (*errors.TRANSIENT, TimeoutError):
+            log.warning("coaching_without_erasures")
+        return begun
 
     async def _conclude(self, exchange: _Exchange) -> bool:
         """Settle what the answer cost, and remember what of it was told; return whether it is remembered."""

@@ -98,7 +98,8 @@ def details_of(error: errors.DomainError) -> list[Message]:
     details: list[Message] = [_error_info(error.reason, error.metadata)]
     if isinstance(error, errors.InvalidArgument) and error.violations:
         details.append(_bad_request(error.violations))
-    if isinstance(error, errors.ResourceExhausted | errors.Unavailable) and error.retry_after is not None:
+    ends = errors.FailedPrecondition | errors.ResourceExhausted | errors.Unavailable
+    if isinstance(error, ends) and error.retry_after is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))

@@ -283,7 +283,7 @@ class CoachingService:
 
         A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that
         help, and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED, ERASED_RECENTLY.
 
         Args:
             user_id: Who writes.
@@ -366,7 +366,9 @@ class MatchingService:
 
         A person's place may move far only a few times a day: a move of more than 25 miles from where one was last
         counted is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a
-        refused call changes nothing. Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, RATE_LIMITED.
+        refused call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but
+        for blocks, for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons:
+        FIELD_INVALID, REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
 
         Args:
             profile: The whole profile; `create_time` and `update_time` are ignored.
@@ -400,7 +402,9 @@ class MatchingService:
         """Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's
         history keeps an anonymous placeholder.
 
-        Idempotent. Reasons: PROFILE_NOT_FOUND.
+        For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+        blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the
+        id, in case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
 
         Args:
             user_id: Who is erased.
@@ -694,9 +698,10 @@ class MatchingService:
     async def unblock_user(
         self, *, user_id: str, blocked_user_id: str, request_id: str = "", timeout: float | None = None
     ) -> matching_service_pb2.UnblockUserResponse:
-        """Takes a person's own block back.
+        """Takes a person's own block back, also of somebody who was erased.
 
-        Idempotent. A block by the other person stays.
+        Idempotent. A block by the other person stays. A person who was just erased has none. Reasons:
+        PROFILE_NOT_FOUND.
 
         Args:
             user_id: Who had blocked.
@@ -1081,7 +1086,8 @@ class NotificationService:
         """Stores a mail for sending.
 
         What the recipient does not want, or cannot get, is stored as suppressed. The recipient, whether a person or an
-        address, is charged to the rate limit `email_send` whoever calls. Idempotent by `request_id`. Reasons:
+        address, is charged to the rate limit `email_send` whoever calls. To a person who was erased within the last 24
+        hours nothing is sent, whatever the address: that is PROFILE_NOT_FOUND. Idempotent by `request_id`. Reasons:
         PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
 
         Args:
@@ -1502,7 +1508,7 @@ class SessionService:
     ) -> session_service_pb2.CreateSessionResponse:
         """Opens a session and returns its token, for the only time.
 
-        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, ERASED_RECENTLY.
 
         Args:
             user_id: Whose session.

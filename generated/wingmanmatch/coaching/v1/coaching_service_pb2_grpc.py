@@ -70,7 +70,7 @@ class CoachingServiceServicer:
 
         A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
         and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED, ERASED_RECENTLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

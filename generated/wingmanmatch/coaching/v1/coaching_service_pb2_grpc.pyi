@@ -25,7 +25,7 @@ class CoachingServiceStub:
 
     A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
     and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-    COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+    COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED, ERASED_RECENTLY.
     """
     GetConversation: _aio.UnaryUnaryMultiCallable[_coaching_service_pb2.GetConversationRequest, _coaching_service_pb2.GetConversationResponse]
     """Returns a conversation to the person who had it. Reasons: CONVERSATION_NOT_FOUND."""
@@ -55,7 +55,7 @@ class CoachingServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
         and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED, ERASED_RECENTLY.
         """
 
     @_abc_1.abstractmethod

@@ -157,6 +157,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CIRCUIT_BREAKER_NOT_FOUND: _ErrorReason.ValueType  # 110
     """No circuit breaker has this name."""
+    ERROR_REASON_ERASED_RECENTLY: _ErrorReason.ValueType  # 120
+    """The person was erased, and the id may not return before the erasure has been complete for 24 hours;
+    `google.rpc.RetryInfo` says when that is.
+    """
     ERROR_REASON_RECORD_VERSION_UNKNOWN: _ErrorReason.ValueType  # 112
     """A record in Redis was written by a newer version of the server, in a format that this one does not know, and is
     left as it is; `metadata.record` says which kind. `google.rpc.RetryInfo` says when to try again: another replica
@@ -298,6 +302,10 @@ names the conversation that holds it.
 """
 ERROR_REASON_CIRCUIT_BREAKER_NOT_FOUND: ErrorReason.ValueType  # 110
 """No circuit breaker has this name."""
+ERROR_REASON_ERASED_RECENTLY: ErrorReason.ValueType  # 120
+"""The person was erased, and the id may not return before the erasure has been complete for 24 hours;
+`google.rpc.RetryInfo` says when that is.
+"""
 ERROR_REASON_RECORD_VERSION_UNKNOWN: ErrorReason.ValueType  # 112
 """A record in Redis was written by a newer version of the server, in a format that this one does not know, and is
 left as it is; `metadata.record` says which kind. `google.rpc.RetryInfo` says when to try again: another replica

@@ -25,7 +25,9 @@ class MatchingServiceStub:
 
     A person's place may move far only a few times a day: a move of more than 25 miles from where one was last counted
     is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
-    call changes nothing. Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, RATE_LIMITED.
+    call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks,
+    for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID,
+    REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
     """
     GetProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetProfileRequest, _matching_service_pb2.GetProfileResponse]
     """Returns a person's profile, without the location.
@@ -36,7 +38,9 @@ class MatchingServiceStub:
     """Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's history keeps
     an anonymous placeholder.
 
-    Idempotent. Reasons: PROFILE_NOT_FOUND.
+    For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+    blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the id, in
+    case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
     """
     ListCandidates: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.ListCandidatesRequest, _matching_service_pb2.ListCandidatesResponse]
     """Lists the people whom a person could invite now, nearest first; of two equally near the one of better reputation.
@@ -91,9 +95,9 @@ class MatchingServiceStub:
     Idempotent. Reasons: PROFILE_NOT_FOUND.
     """
     UnblockUser: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.UnblockUserRequest, _matching_service_pb2.UnblockUserResponse]
-    """Takes a person's own block back.
+    """Takes a person's own block back, also of somebody who was erased.
 
-    Idempotent. A block by the other person stays.
+    Idempotent. A block by the other person stays. A person who was just erased has none. Reasons: PROFILE_NOT_FOUND.
     """
     GetReputation: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetReputationRequest, _matching_service_pb2.GetReputationResponse]
     """Returns what others may know of a person's reliability. Reasons: PROFILE_NOT_FOUND."""
@@ -137,7 +141,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A person's place may move far only a few times a day: a move of more than 25 miles from where one was last counted
         is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
-        call changes nothing. Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, RATE_LIMITED.
+        call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks,
+        for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID,
+        REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
         """
 
     @_abc_1.abstractmethod
@@ -160,7 +166,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's history keeps
         an anonymous placeholder.
 
-        Idempotent. Reasons: PROFILE_NOT_FOUND.
+        For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+        blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the id, in
+        case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -275,9 +283,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _matching_service_pb2.UnblockUserRequest,
         context: _aio.ServicerContext[_matching_service_pb2.UnblockUserRequest, _abc.Awaitable[_matching_service_pb2.UnblockUserResponse]],
     ) -> _abc.Awaitable[_matching_service_pb2.UnblockUserResponse]:
-        """Takes a person's own block back.
+        """Takes a person's own block back, also of somebody who was erased.
 
-        Idempotent. A block by the other person stays.
+        Idempotent. A block by the other person stays. A person who was just erased has none. Reasons: PROFILE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

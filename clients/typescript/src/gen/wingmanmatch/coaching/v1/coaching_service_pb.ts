@@ -295,7 +295,7 @@ export const CoachingService: GenService<{
    *
    * A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
    * and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-   * COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+   * COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED, ERASED_RECENTLY.
    *
    * @generated from rpc wingmanmatch.coaching.v1.CoachingService.Chat
    */

@@ -1039,7 +1039,9 @@ export const MatchingService: GenService<{
    *
    * A person's place may move far only a few times a day: a move of more than 25 miles from where one was last counted
    * is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
-   * call changes nothing. Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, RATE_LIMITED.
+   * call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks,
+   * for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID,
+   * REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
    *
    * @generated from rpc wingmanmatch.matching.v1.MatchingService.UpsertProfile
    */
@@ -1064,7 +1066,9 @@ export const MatchingService: GenService<{
    * Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's history keeps
    * an anonymous placeholder.
    *
-   * Idempotent. Reasons: PROFILE_NOT_FOUND.
+   * For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+   * blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the id, in
+   * case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
    *
    * @generated from rpc wingmanmatch.matching.v1.MatchingService.DeleteProfile
    */
@@ -1191,9 +1195,9 @@ export const MatchingService: GenService<{
     output: typeof BlockUserResponseSchema;
   },
   /**
-   * Takes a person's own block back.
+   * Takes a person's own block back, also of somebody who was erased.
    *
-   * Idempotent. A block by the other person stays.
+   * Idempotent. A block by the other person stays. A person who was just erased has none. Reasons: PROFILE_NOT_FOUND.
    *
    * @generated from rpc wingmanmatch.matching.v1.MatchingService.UnblockUser
    */

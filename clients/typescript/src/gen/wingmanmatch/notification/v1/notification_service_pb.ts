@@ -681,7 +681,8 @@ export const NotificationService: GenService<{
    * Stores a mail for sending.
    *
    * What the recipient does not want, or cannot get, is stored as suppressed. The recipient, whether a person or an
-   * address, is charged to the rate limit `email_send` whoever calls. Idempotent by `request_id`. Reasons:
+   * address, is charged to the rate limit `email_send` whoever calls. To a person who was erased within the last 24
+   * hours nothing is sent, whatever the address: that is PROFILE_NOT_FOUND. Idempotent by `request_id`. Reasons:
    * PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
    *
    * @generated from rpc wingmanmatch.notification.v1.NotificationService.SendNotification

@@ -406,7 +406,7 @@ export const SessionService: GenService<{
   /**
    * Opens a session and returns its token, for the only time.
    *
-   * Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+   * Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, ERASED_RECENTLY.
    *
    * @generated from rpc wingmanmatch.session.v1.SessionService.CreateSession
    */
