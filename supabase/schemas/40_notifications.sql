@@ -2,7 +2,10 @@
 --
 --   PENDING ──claim──▶ SENDING ──finish──▶ SENT ──▶ DELIVERED, DELAYED, BOUNCED, COMPLAINED
 --      ▲                  │
---      └──────retry───────┘      asides: CANCELLED, EXPIRED, SUPPRESSED, DEAD, REVIEW
+--      └──────retry───────┘      asides: CANCELLED, EXPIRED, SUPPRESSED, DEAD, REVIEW, DIGESTED
+--
+-- An address gets only so many emails in a time (44_address_limits.sql). What is beyond is held: it stays PENDING, due
+-- never, until the email of kind DIGEST that digest_id names says that it waits; then it is DIGESTED.
 --
 -- A claim is a lease with an epoch. Who lost the lease carries an old epoch and can change nothing any more. Only the
 -- database's clock counts.
@@ -11,10 +14,10 @@ create table public.notifications (
     id uuid primary key default gen_random_uuid(),
     kind text not null check (kind in (
         'MATCH_INVITATION', 'MATCH_ACCEPTANCE', 'MATCH_DECLINE', 'SESSION_REMINDER',
-        'MEETUP_SCHEDULED', 'MEETUP_MOVED', 'MEETUP_CANCELLED')),
+        'MEETUP_SCHEDULED', 'MEETUP_MOVED', 'MEETUP_CANCELLED', 'DIGEST')),
     state text not null default 'PENDING' check (state in (
         'PENDING', 'SENDING', 'SENT', 'CANCELLED', 'EXPIRED', 'DEAD', 'REVIEW', 'SUPPRESSED',
-        'DELIVERED', 'DELAYED', 'BOUNCED', 'COMPLAINED')),
+        'DELIVERED', 'DELAYED', 'BOUNCED', 'COMPLAINED', 'DIGESTED')),
     user_id uuid,
     recipient_email text not null,
     recipient_name text not null,
@@ -38,6 +41,7 @@ create table public.notifications (
     rendered jsonb,
     provider_message_id text,
     last_error text,
+    digest_id uuid,
     check ((state = 'SENDING') = (lease_owner is not null and lease_expire_time is not null))
 ) with (fillfactor = 80);
 
@@ -54,6 +58,8 @@ comment on column public.notifications.generation is
 comment on column public.notifications.rendered is 'The email as first rendered; every attempt sends exactly this.';
 comment on column public.notifications.deferral_count is
     'Deliveries that came to nothing through no fault of the email.';
+comment on column public.notifications.digest_id is
+    'The email of kind DIGEST that says, or said, that this one waits; null for an email sent by itself.';
 
 create index notifications_due on public.notifications (next_attempt_time, id) where state = 'PENDING';
 create index notifications_leased on public.notifications (lease_expire_time) where state = 'SENDING';
@@ -64,6 +70,9 @@ create index notifications_by_provider on public.notifications (provider_message
 create index notifications_to_address on public.notifications (lower(recipient_email));
 create index notifications_about_match on public.notifications (match_id) where match_id is not null;
 create index notifications_waiting_of_user on public.notifications (user_id) where state = 'PENDING';
+create index notifications_waiting_digests on public.notifications (lower(recipient_email))
+    where kind = 'DIGEST' and state = 'PENDING';
+create index notifications_of_digest on public.notifications (digest_id) where digest_id is not null;
 
 alter table public.notifications enable row level security;
 revoke all on table public.notifications from public, anon, authenticated;
@@ -82,7 +91,8 @@ create function internal.notification_kinds()
         'MATCH_INVITATION', 'MATCH_ACCEPTANCE', 'MATCH_DECLINE', 'SESSION_REMINDER',
         'MEETUP_SCHEDULED', 'MEETUP_MOVED', 'MEETUP_CANCELLED'];
 
-comment on function internal.notification_kinds is 'Every kind of email, in the order in which callers see them.';
+comment on function internal.notification_kinds is
+    'Every kind of email but DIGEST, in the order in which callers see them.';
 
 create function internal.enqueue_notification(
     p_kind text,
@@ -152,6 +162,32 @@ comment on function internal.cancel_notifications is
     'Cancel a match''s waiting emails and return how many; one that is being sent is left to the check before '
     'sending.';
 
+create function internal.visible_state(n public.notifications)
+    returns text
+    language sql
+    stable
+    return case
+        when n.state = 'DIGESTED' then 'CANCELLED'
+        when n.state = 'PENDING' and n.send_time > now() then 'SCHEDULED'
+        else n.state
+    end;
+
+comment on function internal.visible_state is
+    'The state of an email in the terms of servers that know no digests: what is not due yet is SCHEDULED, and what a '
+    'digest stands for is CANCELLED.';
+
+create function internal.exact_state(n public.notifications)
+    returns text
+    language sql
+    stable
+    return case
+        when n.state = 'DIGESTED' then 'DIGESTED'
+        when n.state = 'PENDING' and n.digest_id is not null then 'HELD'
+        else internal.visible_state(n)
+    end;
+
+comment on function internal.exact_state is 'The state of an email as callers see it, HELD and DIGESTED included.';
+
 create function internal.notification_json(n public.notifications)
     returns jsonb
     language sql
@@ -161,7 +197,9 @@ as $$
     select jsonb_build_object(
         'id', n.id,
         'kind', n.kind,
-        'state', case when n.state = 'PENDING' and n.send_time > now() then 'SCHEDULED' else n.state end,
+        'state', internal.visible_state(n),
+        'exact_state', internal.exact_state(n),
+        'digest_id', n.digest_id,
         'user_id', n.user_id,
         'match_id', n.match_id,
         'send_time', n.send_time,
@@ -175,15 +213,6 @@ $$;
 
 comment on function internal.notification_json is
     'A notification as callers may see it: without address and content.';
-
-create function internal.visible_state(n public.notifications)
-    returns text
-    language sql
-    stable
-    return case when n.state = 'PENDING' and n.send_time > now() then 'SCHEDULED' else n.state end;
-
-comment on function internal.visible_state is
-    'The state of an email as callers see it: what is not due yet is SCHEDULED.';
 
 create function internal.require_notification(p_notification_id uuid)
     returns public.notifications
@@ -315,7 +344,9 @@ comment on function public.get_send_answered is
     'Returns whether send_notification has an answer to p_request for the person, or for none, whatever the '
     'arguments.';
 
-create function public.get_notification(p_notification_id uuid, p_user_id uuid default null)
+create function public.get_notification(
+    p_notification_id uuid, p_user_id uuid default null, p_digests boolean default false
+)
     returns jsonb
     language plpgsql
     stable
@@ -325,7 +356,8 @@ declare
     found_one jsonb;
 begin
     select internal.notification_json(n) into found_one from public.notifications n
-    where n.id = p_notification_id and (p_user_id is null or n.user_id = p_user_id);
+    where n.id = p_notification_id and (p_user_id is null or n.user_id = p_user_id)
+        and (p_digests or n.kind <> 'DIGEST');
     if found_one is null then
         perform internal.raise_error('WM404', 'NOTIFICATION_NOT_FOUND', 'no such notification',
             jsonb_build_object('notification_id', p_notification_id));
@@ -335,7 +367,8 @@ end
 $$;
 
 comment on function public.get_notification is
-    'Return {"notification": ...}; with p_user_id only an email to that person. Raises WM404 NOTIFICATION_NOT_FOUND.';
+    'Return {"notification": ...}; with p_user_id only an email to that person, without p_digests no digest. Raises '
+    'WM404 NOTIFICATION_NOT_FOUND.';
 
 create function public.list_notifications(
     p_user_id uuid default null,
@@ -343,7 +376,8 @@ create function public.list_notifications(
     p_kinds text[] default null,
     p_match_id uuid default null,
     p_page_size integer default 0,
-    p_after uuid default null
+    p_after uuid default null,
+    p_digests boolean default false
 )
     returns jsonb
     language plpgsql
@@ -371,7 +405,9 @@ begin
         where (p_user_id is null or t.user_id = p_user_id)
             and (p_match_id is null or t.match_id = p_match_id)
             and (p_kinds is null or t.kind = any (p_kinds))
-            and (p_states is null or internal.visible_state(t) = any (p_states))
+            and (p_digests or t.kind <> 'DIGEST')
+            and (p_states is null
+                or case when p_digests then internal.exact_state(t) else internal.visible_state(t) end = any (p_states))
             and (p_after is null or (t.create_time, t.id) < (cursor_time, p_after))
         order by t.create_time desc, t.id desc limit page_size
     ) n;
@@ -383,7 +419,7 @@ $$;
 
 comment on function public.list_notifications is
     'Emails, newest first, of one person or of all; next_after continues the list and is null where a page is not '
-    'full.';
+    'full. With p_digests digests are among them, and p_states are exact states.';
 
 create function public.cancel_notification(p_notification_id uuid, p_request_id uuid default null)
     returns jsonb
@@ -403,6 +439,7 @@ begin
         perform internal.raise_notification_state(asked, 'NOTIFICATION_IN_FLIGHT', 'the mail may be on its way');
     elsif asked.state = 'PENDING' then
         update public.notifications n set state = 'CANCELLED' where n.id = p_notification_id returning * into asked;
+        perform internal.cancel_held(asked) where asked.kind = 'DIGEST';
     elsif asked.state <> 'CANCELLED' then
         perform internal.raise_notification_state(
             asked, 'NOTIFICATION_STATE_INVALID', 'only a mail that waits can be cancelled');
