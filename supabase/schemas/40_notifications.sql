@@ -328,6 +328,38 @@ comment on function public.send_notification is
     'SUPPRESSED. Raises WM404 PROFILE_NOT_FOUND, WM429 NOTIFICATION_QUEUE_FULL, WM400 FIELD_INVALID, WM400 '
     'REQUEST_ID_REUSED.';
 
+create function public.check_send(
+    p_user_id uuid default null,
+    p_recipient_email text default null,
+    p_queue_limit integer default 10000,
+    p_request_id uuid default null
+)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+declare
+    answered constant boolean := public.get_send_answered(p_user_id, p_request_id)::boolean;
+    address constant text := coalesce(
+        p_recipient_email, (select p.email from public.user_profiles p where p.id = p_user_id));
+begin
+    if not answered then
+        if address is null then
+            perform internal.raise_error('WM404', 'PROFILE_NOT_FOUND', 'the person to notify has no profile',
+                jsonb_build_object('user_id', p_user_id));
+        end if;
+        perform internal.require_room_in_queue(p_queue_limit);
+    end if;
+    return jsonb_build_object(
+        'answered', answered, 'address_hash', internal.hash_address(coalesce(address, '')));
+end
+$$;
+
+comment on function public.check_send is
+    'Returns {"answered": whether send_notification has an answer to the request, "address_hash": ...}, and charges '
+    'nothing. Raises, unless it has, WM404 PROFILE_NOT_FOUND and WM429 NOTIFICATION_QUEUE_FULL as send_notification would.';
+
 create function public.get_send_answered(p_user_id uuid, p_request uuid)
     returns jsonb
     language sql
@@ -492,10 +524,10 @@ comment on function public.retry_notification is
     'NOTIFICATION_NOT_FOUND, WM409 NOTIFICATION_STATE_INVALID, WM400 REQUEST_ID_REUSED.';
 
 revoke execute on function
-    public.send_notification, public.get_send_answered, public.get_notification, public.list_notifications,
+    public.send_notification, public.check_send, public.get_send_answered, public.get_notification, public.list_notifications,
     public.cancel_notification, public.retry_notification
     from public, anon, authenticated;
 grant execute on function
-    public.send_notification, public.get_send_answered, public.get_notification, public.list_notifications,
+    public.send_notification, public.check_send, public.get_send_answered, public.get_notification, public.list_notifications,
     public.cancel_notification, public.retry_notification
     to service_role;

@@ -137,6 +137,19 @@ $$;
 comment on function internal.hold_notification is
     'Let an email wait for the digest to its person and address, which is due at p_free_time if this is its first.';
 
+create function internal.digest_topic(p_kind text)
+    returns text
+    language sql
+    immutable
+    return case
+        when p_kind = 'MATCH_INVITATION' then 'invitations'
+        when p_kind in ('MATCH_ACCEPTANCE', 'MATCH_DECLINE') then 'answers'
+        when p_kind = 'SESSION_REMINDER' then 'reminders'
+        else 'meetup_changes'
+    end;
+
+comment on function internal.digest_topic is 'Under what a digest counts an email of a kind.';
+
 create function internal.fill_digest(p_digest public.notifications)
     returns boolean
     language plpgsql
@@ -150,13 +163,13 @@ begin
         -- What is locked is being changed by somebody who may want one of the rows that this claim has locked.
         select h.id from public.notifications h
         where h.digest_id = p_digest.id and h.state = 'PENDING' for update skip locked);
-    update public.notifications d set payload = jsonb_build_object('counts', counted.counts)
+    update public.notifications d set payload = counted.topics
     from (
-        select coalesce(jsonb_object_agg(k.kind, k.emails), '{}') as counts
+        select coalesce(jsonb_object_agg(t.topic, t.emails), '{}') as topics
         from (
-            select n.kind, count(*) as emails from public.notifications n
-            where n.digest_id = p_digest.id and n.state = 'DIGESTED' group by n.kind
-        ) k
+            select internal.digest_topic(n.kind) as topic, count(*) as emails from public.notifications n
+            where n.digest_id = p_digest.id and n.state = 'DIGESTED' group by topic
+        ) t
     ) counted
     where d.id = p_digest.id;
     return not exists (select from public.notifications n where n.digest_id = p_digest.id and n.state = 'PENDING');
@@ -164,8 +177,8 @@ end
 $$;
 
 comment on function internal.fill_digest is
-    'Count into a digest''s payload, {"counts": {kind: emails}}, what it stands for, and let that be DIGESTED; what is '
-    'not true or wanted any more ends as it would have without it. Return false if some of it is locked at present.';
+    'Count into a digest''s payload, {topic: emails}, what it stands for, and let that be DIGESTED; what is not true or '
+    'wanted any more ends as it would have without it. Return false if some of it is locked at present.';
 
 create function internal.cancel_held(p_digest public.notifications)
     returns void
@@ -282,7 +295,7 @@ begin
         return;
     end if;
     select * into strict filled from public.notifications n where n.id = p_digest.id;
-    if filled.payload -> 'counts' = '{}' then
+    if filled.payload = '{}' then
         perform internal.set_aside(filled, coalesce(internal.reason_not_to_send(filled), 'CANCELLED'));
     else
         perform internal.lease_notification(filled, p_owner, p_lease_seconds);

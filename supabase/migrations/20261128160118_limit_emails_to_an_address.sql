@@ -213,6 +213,39 @@ as $$
         'last_error', n.last_error)
 $$;
 
+create function public.check_send(
+    p_user_id uuid default null,
+    p_recipient_email text default null,
+    p_queue_limit integer default 10000,
+    p_request_id uuid default null
+)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+declare
+    answered constant boolean := public.get_send_answered(p_user_id, p_request_id)::boolean;
+    address constant text := coalesce(
+        p_recipient_email, (select p.email from public.user_profiles p where p.id = p_user_id));
+begin
+    if not answered then
+        if address is null then
+            perform internal.raise_error('WM404', 'PROFILE_NOT_FOUND', 'the person to notify has no profile',
+                jsonb_build_object('user_id', p_user_id));
+        end if;
+        perform internal.require_room_in_queue(p_queue_limit);
+    end if;
+    return jsonb_build_object(
+        'answered', answered, 'address_hash', internal.hash_address(coalesce(address, '')));
+end
+$$;
+
+revoke all on function public.check_send(p_user_id uuid, p_recipient_email text, p_queue_limit integer, p_request_id uuid) from public, anon, authenticated, service_role;
+GRANT ALL ON FUNCTION public.check_send(p_user_id uuid, p_recipient_email text, p_queue_limit integer, p_request_id uuid) TO service_role;
+
+COMMENT ON FUNCTION public.check_send(p_user_id uuid, p_recipient_email text, p_queue_limit integer, p_request_id uuid) IS 'Returns {"answered": whether send_notification has an answer to the request, "address_hash": ...}, and charges nothing. Raises, unless it has, WM404 PROFILE_NOT_FOUND and WM429 NOTIFICATION_QUEUE_FULL as send_notification would.';
+
 create function public.get_notification(
     p_notification_id uuid, p_user_id uuid default null, p_digests boolean default false
 )
@@ -677,6 +710,22 @@ GRANT ALL ON FUNCTION internal.hold_notification(p_notification public.notificat
 
 COMMENT ON FUNCTION internal.hold_notification(p_notification public.notifications, p_free_time timestamp with time zone) IS 'Let an email wait for the digest to its person and address, which is due at p_free_time if this is its first.';
 
+create function internal.digest_topic(p_kind text)
+    returns text
+    language sql
+    immutable
+    return case
+        when p_kind = 'MATCH_INVITATION' then 'invitations'
+        when p_kind in ('MATCH_ACCEPTANCE', 'MATCH_DECLINE') then 'answers'
+        when p_kind = 'SESSION_REMINDER' then 'reminders'
+        else 'meetup_changes'
+    end;
+
+revoke all on function internal.digest_topic(p_kind text) from public, anon, authenticated, service_role;
+GRANT ALL ON FUNCTION internal.digest_topic(p_kind text) TO service_role;
+
+COMMENT ON FUNCTION internal.digest_topic(p_kind text) IS 'Under what a digest counts an email of a kind.';
+
 create function internal.fill_digest(p_digest public.notifications)
     returns boolean
     language plpgsql
@@ -690,13 +739,13 @@ begin
         -- What is locked is being changed by somebody who may want one of the rows that this claim has locked.
         select h.id from public.notifications h
         where h.digest_id = p_digest.id and h.state = 'PENDING' for update skip locked);
-    update public.notifications d set payload = jsonb_build_object('counts', counted.counts)
+    update public.notifications d set payload = counted.topics
     from (
-        select coalesce(jsonb_object_agg(k.kind, k.emails), '{}') as counts
+        select coalesce(jsonb_object_agg(t.topic, t.emails), '{}') as topics
         from (
-            select n.kind, count(*) as emails from public.notifications n
-            where n.digest_id = p_digest.id and n.state = 'DIGESTED' group by n.kind
-        ) k
+            select internal.digest_topic(n.kind) as topic, count(*) as emails from public.notifications n
+            where n.digest_id = p_digest.id and n.state = 'DIGESTED' group by topic
+        ) t
     ) counted
     where d.id = p_digest.id;
     return not exists (select from public.notifications n where n.digest_id = p_digest.id and n.state = 'PENDING');
@@ -706,7 +755,7 @@ $$;
 revoke all on function internal.fill_digest(p_digest public.notifications) from public, anon, authenticated, service_role;
 GRANT ALL ON FUNCTION internal.fill_digest(p_digest public.notifications) TO service_role;
 
-COMMENT ON FUNCTION internal.fill_digest(p_digest public.notifications) IS 'Count into a digest''s payload, {"counts": {kind: emails}}, what it stands for, and let that be DIGESTED; what is not true or wanted any more ends as it would have without it. Return false if some of it is locked at present.';
+COMMENT ON FUNCTION internal.fill_digest(p_digest public.notifications) IS 'Count into a digest''s payload, {topic: emails}, what it stands for, and let that be DIGESTED; what is not true or wanted any more ends as it would have without it. Return false if some of it is locked at present.';
 
 create function internal.cancel_held(p_digest public.notifications)
     returns void
@@ -832,7 +881,7 @@ begin
         return;
     end if;
     select * into strict filled from public.notifications n where n.id = p_digest.id;
-    if filled.payload -> 'counts' = '{}' then
+    if filled.payload = '{}' then
         perform internal.set_aside(filled, coalesce(internal.reason_not_to_send(filled), 'CANCELLED'));
     else
         perform internal.lease_notification(filled, p_owner, p_lease_seconds);
