@@ -668,14 +668,13 @@ as $$
     select d.id from public.notifications d
     where d.kind = 'DIGEST' and d.state = 'PENDING' and d.rendered is null
         and lower(d.recipient_email) = lower(p_notification.recipient_email)
-        and d.user_id is not distinct from p_notification.user_id
     order by d.send_time limit 1
 $$;
 
 revoke all on function internal.waiting_digest(p_notification public.notifications) from public, anon, authenticated, service_role;
 GRANT ALL ON FUNCTION internal.waiting_digest(p_notification public.notifications) TO service_role;
 
-COMMENT ON FUNCTION internal.waiting_digest(p_notification public.notifications) IS 'The digest to the same person and address to which more can be added; null where there is none.';
+COMMENT ON FUNCTION internal.waiting_digest(p_notification public.notifications) IS 'The digest to the same address to which more can be added; null where there is none.';
 
 create function internal.hold_notification(p_notification public.notifications, p_free_time timestamptz)
     returns void
@@ -708,7 +707,7 @@ $$;
 revoke all on function internal.hold_notification(p_notification public.notifications, p_free_time timestamp with time zone) from public, anon, authenticated, service_role;
 GRANT ALL ON FUNCTION internal.hold_notification(p_notification public.notifications, p_free_time timestamp with time zone) TO service_role;
 
-COMMENT ON FUNCTION internal.hold_notification(p_notification public.notifications, p_free_time timestamp with time zone) IS 'Let an email wait for the digest to its person and address, which is due at p_free_time if this is its first.';
+COMMENT ON FUNCTION internal.hold_notification(p_notification public.notifications, p_free_time timestamp with time zone) IS 'Let an email wait for the digest to its address, which is due at p_free_time if this is its first.';
 
 create function internal.digest_topic(p_kind text)
     returns text
@@ -734,6 +733,12 @@ as $$
 declare
     unwanted constant text := internal.reason_not_to_send(p_digest);
 begin
+    -- The digest, or this, has followed a person to another address.
+    update public.notifications n set digest_id = null, next_attempt_time = now()
+    where n.id in (
+        select h.id from public.notifications h
+        where h.digest_id = p_digest.id and h.state = 'PENDING'
+            and lower(h.recipient_email) <> lower(p_digest.recipient_email) for update skip locked);
     update public.notifications n set state = coalesce(internal.reason_not_to_send(n), unwanted, 'DIGESTED')
     where n.id in (
         -- What is locked is being changed by somebody who may want one of the rows that this claim has locked.
@@ -756,6 +761,44 @@ revoke all on function internal.fill_digest(p_digest public.notifications) from 
 GRANT ALL ON FUNCTION internal.fill_digest(p_digest public.notifications) TO service_role;
 
 COMMENT ON FUNCTION internal.fill_digest(p_digest public.notifications) IS 'Count into a digest''s payload, {topic: emails}, what it stands for, and let that be DIGESTED; what is not true or wanted any more ends as it would have without it. Return false if some of it is locked at present.';
+
+create function internal.release_held(p_digest public.notifications)
+    returns void
+    language sql
+    set search_path = ''
+as $$
+    update public.notifications n set digest_id = null, next_attempt_time = now()
+    where n.id in (
+        select h.id from public.notifications h
+        where h.digest_id = p_digest.id and h.state = 'PENDING' order by h.id for update)
+$$;
+
+revoke all on function internal.release_held(p_digest public.notifications) from public, anon, authenticated, service_role;
+GRANT ALL ON FUNCTION internal.release_held(p_digest public.notifications) TO service_role;
+
+COMMENT ON FUNCTION internal.release_held(p_digest public.notifications) IS 'Let what waits for a digest be due by itself again.';
+
+create function internal.release_held_of_deleted()
+    returns trigger
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    perform internal.release_held(old);
+    return null;
+end
+$$;
+
+revoke all on function internal.release_held_of_deleted() from public, anon, authenticated, service_role;
+GRANT ALL ON FUNCTION internal.release_held_of_deleted() TO service_role;
+
+COMMENT ON FUNCTION internal.release_held_of_deleted() IS 'Releases what waits for a digest that is deleted with a person whose address others share.';
+
+create trigger release_held
+    after delete on public.notifications
+    for each row
+    when (old.kind = 'DIGEST')
+    execute function internal.release_held_of_deleted();
 
 create function internal.cancel_held(p_digest public.notifications)
     returns void
