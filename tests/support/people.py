@@ -106,7 +106,9 @@ class People:
         """Make all that has happened so much older."""
         for statement in (
             "update matches set create_time = create_time - $1::interval, expire_time = expire_time - $1::interval",
-            "update meetups set scheduled_time = scheduled_time - $1::interval",
+            """update meetups set scheduled_time = scheduled_time - $1::interval,
+                move_times = array(select t - $1::interval from unnest(move_times) t)""",
+            "update address_charges set charge_time = charge_time - $1::interval",
             """update notifications set send_time = send_time - $1::interval,
                 expire_time = expire_time - $1::interval, next_attempt_time = next_attempt_time - $1::interval""",
             "update match_pool set busy_until = busy_until - $1::interval",
