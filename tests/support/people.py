@@ -97,6 +97,13 @@ class People:
         arguments = {"venue_name": "Prater", "scheduled_time": in_hours(hours)} | details
         return await self.meetups.schedule_meetup(match.id, user_id, **arguments)
 
+    async def tell(self) -> None:
+        """Let everybody have got the emails about changes of meetups that wait."""
+        await self.sql.execute(
+            "update notifications set state = 'SENT', sent_time = now()"
+            " where state = 'PENDING' and kind in ('MEETUP_SCHEDULED', 'MEETUP_MOVED', 'MEETUP_CANCELLED')"
+        )
+
     async def candidates(self, user_id: str, **arguments: Any) -> list[str]:
         """Return the ids of the people whom a person could invite."""
         page = await self.store.list_candidates(user_id, **arguments)
