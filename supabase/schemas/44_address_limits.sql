@@ -50,22 +50,26 @@ comment on function internal.is_by_others is 'Whether somebody else than the rec
 
 create function internal.address_free_time(p_address_hash text, p_by_others boolean, p_notification_id uuid)
     returns timestamptz
-    language sql
+    language plpgsql
     stable
     set search_path = ''
 as $$
-    select max(full_until.free_time)
-    from (values (interval '10 minutes', 3, true), (interval '1 hour', 10, false), (interval '24 hours', 30, false))
-        allowed (span, emails, of_others)
-    cross join lateral (
-        select c.charge_time + allowed.span as free_time
-        from public.address_charges c
-        where c.address_hash = p_address_hash and c.notification_id <> p_notification_id
-            and (c.by_others or not allowed.of_others)
-        order by c.charge_time desc
-        offset allowed.emails - 1 limit 1
-    ) full_until
-    where p_by_others or not allowed.of_others
+begin
+    return (
+        select max(full_until.free_time)
+        from (values (interval '10 minutes', 3, true), (interval '1 hour', 10, false), (interval '24 hours', 30, false))
+            allowed (span, emails, of_others)
+        cross join lateral (
+            select c.charge_time + allowed.span as free_time
+            from public.address_charges c
+            where c.address_hash = p_address_hash and c.notification_id <> p_notification_id
+                and (c.by_others or not allowed.of_others)
+            order by c.charge_time desc
+            offset allowed.emails - 1 limit 1
+        ) full_until
+        where p_by_others or not allowed.of_others
+    );
+end
 $$;
 
 comment on function internal.address_free_time is
@@ -92,14 +96,18 @@ comment on function internal.lock_addresses is
 
 create function internal.waiting_digest(p_notification public.notifications)
     returns uuid
-    language sql
+    language plpgsql
     stable
     set search_path = ''
 as $$
-    select d.id from public.notifications d
-    where d.kind = 'DIGEST' and d.state = 'PENDING' and d.rendered is null
-        and lower(d.recipient_email) = lower(p_notification.recipient_email)
-    order by d.send_time limit 1
+begin
+    return (
+        select d.id from public.notifications d
+        where d.kind = 'DIGEST' and d.state = 'PENDING' and d.rendered is null
+            and lower(d.recipient_email) = lower(p_notification.recipient_email)
+        order by d.send_time limit 1
+    );
+end
 $$;
 
 comment on function internal.waiting_digest is

@@ -135,7 +135,9 @@ async def _show_change(clock: Clock | None, people: tuple[Person, ...], kind: st
         say("  The emails about it wait two minutes for other changes.")
         return
     await clock.forward(CHANGES_WAIT)
-    say(f"  The clock goes forward two minutes, for which emails about a change wait for others: {clock.now:%H:%M} UTC.")
+    say(
+        f"  The clock goes forward two minutes, for which emails about a change wait for others: {clock.now:%H:%M} UTC."
+    )
     for person in people:
         await mails.show_calendar(person, kind)
 
