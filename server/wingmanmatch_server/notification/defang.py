@@ -38,8 +38,8 @@ _DOMAIN = re.compile(f"{_LABEL}(?:[{_DOTS}]{_LABEL})+")
 def defang(text: str) -> str:
     """Return `text` with `:` as `[:]` and `.` as `[.]` where it may be a part of a link: http[:]//evil[.]example.
 
-    Links, domains (international ones too), addresses of email and IPv4, and paths of shares are broken; numbers, times,
-    dates and ends of sentences stay as they are. A second time changes nothing.
+    Links, domains (international ones too), addresses of email and IPv4, and paths of shares are broken; numbers,
+    times, dates and ends of sentences stay as they are. A second time changes nothing.
     """
     text = _BEFORE_SLASHES.sub("[:]", text)
     text = _AFTER_SCHEME.sub(r"\1[:]", text)

@@ -62,7 +62,7 @@ class Dispatcher:
         on_outcome: Callable[[str, Outcome], None] = lambda _kind, _outcome: None,
         on_held: Callable[[str], None] = lambda _kind: None,
     ) -> None:
-        """`on_outcome` gets the kind of each mail that was tried, and what became of it; `on_held` that of each held."""
+        """`on_outcome` gets the kind of each mail that was tried, and what became of it; `on_held` that of one held."""
         self._store = store
         self._renderer = renderer
         self._mailer = mailer

@@ -108,8 +108,8 @@ class ClaimedNotification:
 class Claim:
     """What one claim got, and in how many seconds the next mail is due; None where none waits.
 
-    While deliveries are `paused` there is nothing to get, and the next mail is due when the pause ends. `held_kinds` has
-    the kind of each mail that this claim found due and held, because its address got as many as it may.
+    While deliveries are `paused` there is nothing to get, and the next mail is due when the pause ends. `held_kinds`
+    has the kind of each mail that this claim found due and held, because its address got as many as it may.
     """
 
     notifications: tuple[ClaimedNotification, ...]

@@ -1,4 +1,4 @@
-"""Strangers, and a backend's stolen key, that want an inbox full of their words: what reaches the victim's provider."""
+"""Strangers, and a backend's stolen key, that want an inbox full of their words: what reaches the provider."""
 
 import asyncio
 import uuid
@@ -176,7 +176,7 @@ async def test_moving_a_meetup_137_times_is_one_email(world: World) -> None:
 
 
 async def test_25_sock_puppets_send_three_invitations(world: World) -> None:
-    """Of 25 invitations, each taken back for the next, three reach the victim, and a digest stands for what is left."""
+    """Of 25 invitations, each taken back for the next, three are sent, and a digest stands for what is left."""
     for _ in range(25):
         puppet = await world.sock_puppet()
         match_id = await world.invite(puppet)
@@ -201,7 +201,7 @@ async def test_25_sock_puppets_send_three_invitations(world: World) -> None:
 
 
 async def test_backends_key_sends_three_emails_to_an_address(world: World) -> None:
-    """A backend that names 24 people and one address has three emails stored and sent; unknown people cost nothing."""
+    """A backend that names 24 people and one address gets three emails sent; unknown people cost nothing."""
     outcomes: Counter[str | None] = Counter()
     puppets = [await world.sock_puppet() for _ in range(8)]
 

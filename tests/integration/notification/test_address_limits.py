@@ -134,7 +134,7 @@ async def test_claims_at_once_keep_the_limit(outbox: Outbox) -> None:
     await outbox.enqueue_many(40, recipient_email=ANN)
     await outbox.enqueue_many(40, recipient_email="ben@example.org")
     claims = await asyncio.gather(*(claim(outbox, f"owner-{each}", 10) for each in range(8)))
-    taken = Counter(each.recipient_email for each in sum(claims, []))
+    taken = Counter(each.recipient_email for claimed in claims for each in claimed)
     assert taken == {ANN: 3, "ben@example.org": 3}
 
 

@@ -118,7 +118,7 @@ async def test_change_of_what_begins_soon_is_told_at_once(
 
 
 async def test_meetup_moves_five_times_a_day(meetup: Meetup) -> None:
-    """The sixth move within 24 hours, by whomever, changes nothing and says when; a repeated fifth is answered again."""
+    """The sixth move within 24 hours, by whomever, changes nothing and says when; the fifth can be repeated."""
     store, (ann, ben) = MeetupStore(meetup.outbox.database), (meetup.people[name] for name in PEOPLE)
     request_id = str(uuid.uuid4())
     for hours, by in ((1, ann), (2, ben), (3, ann), (4, ben)):

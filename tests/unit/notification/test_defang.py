@@ -1,5 +1,7 @@
 """Links in people's words, shown so that no mail client makes a link of them."""
 
+# ruff: noqa: RUF001 - letters and dots that look like others are what this is about
+
 import re
 
 import pytest
