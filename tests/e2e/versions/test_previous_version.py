@@ -35,6 +35,12 @@ JOURNEYS = (
 )
 # Over PostgreSQL's protocol all of them, over REST the journeys: twice as many would take twice as long.
 CHOSEN = ("-k", "not rest or journey")
+# They expect an email of each change of a meetup at once. Now it waits two minutes for other changes, whichever version
+# of the server makes the change.
+CHANGED = (
+    "tests/rpc/meetup/test_journey.py::test_from_agreement_to_reputation",
+    "tests/rpc/meetup/test_journey.py::test_cancelled",
+)
 FEWEST = 180
 PATIENCE = 300.0  # seconds; they take less than a minute on a machine with two processors
 
@@ -55,7 +61,8 @@ def test_previous_journeys_on_this_schema(previous: PreviousVersion, tmp_path: P
     places = [f"tests/rpc/{each}" for each in JOURNEYS]
     schema = later_migrations(previous, tmp_path / "migrations")
     report = tmp_path / "report.xml"
-    arguments = (*places, *CHOSEN, f"--junitxml={report}")
+    changed = [f"--deselect={each}" for each in CHANGED]
+    arguments = (*places, *CHOSEN, *changed, f"--junitxml={report}")
     result = previous.run_tests(*arguments, timeout=PATIENCE, TEST_MIGRATIONS=str(schema))
     assert result.returncode == 0, result.stdout
     (suite,) = ET.parse(report).getroot().iter("testsuite")
