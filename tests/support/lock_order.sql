@@ -59,6 +59,7 @@ begin
                 case person when a then 'b@example.org' else 'a@example.org' end);
         perform public.update_notification_preferences(person, '[{"kind": "MATCH_DECLINE", "enabled": false}]');
     end loop;
+    delete from public.address_charges;
     perform public.claim_notifications('worker', 3, 60);
     update public.notifications n set state = 'DEAD'
     where n.id = (select d.id from public.notifications d where d.state = 'PENDING' limit 1);

@@ -158,5 +158,6 @@ MUTATIONS: dict[str, Arguments] = {
     "release_notifications": lambda _: {"p_owner": OWNER},
     "resume_deliveries": lambda _: {},
     "store_rendered_notification": lambda pair: _leased(pair, p_rendered={"subject": "Hello"}),
+    "purge_address_charges": lambda _pair: {},
     "unsubscribe": lambda pair: {"p_user_id": pair.someone(), "p_kind": "MATCH_DECLINE"},
 }

@@ -97,6 +97,13 @@ class People:
         arguments = {"venue_name": "Prater", "scheduled_time": in_hours(hours)} | details
         return await self.meetups.schedule_meetup(match.id, user_id, **arguments)
 
+    async def tell(self) -> None:
+        """Let everybody have got the emails about changes of meetups that wait."""
+        await self.sql.execute(
+            "update notifications set state = 'SENT', sent_time = now()"
+            " where state = 'PENDING' and kind in ('MEETUP_SCHEDULED', 'MEETUP_MOVED', 'MEETUP_CANCELLED')"
+        )
+
     async def candidates(self, user_id: str, **arguments: Any) -> list[str]:
         """Return the ids of the people whom a person could invite."""
         page = await self.store.list_candidates(user_id, **arguments)
@@ -116,7 +123,9 @@ async def age_everything(sql: asyncpg.Connection, span: timedelta) -> None:
     """Make all that has happened in a database so much older."""
     for statement in (
         "update matches set create_time = create_time - $1::interval, expire_time = expire_time - $1::interval",
-        "update meetups set scheduled_time = scheduled_time - $1::interval",
+        """update meetups set scheduled_time = scheduled_time - $1::interval,
+            move_times = array(select t - $1::interval from unnest(move_times) t)""",
+        "update address_charges set charge_time = charge_time - $1::interval",
         """update notifications set send_time = send_time - $1::interval,
             expire_time = expire_time - $1::interval, next_attempt_time = next_attempt_time - $1::interval""",
         "update match_pool set busy_until = busy_until - $1::interval",

@@ -15,7 +15,7 @@ def profile(**changes: Any) -> matching_pb2.Profile:
     spread = random.SystemRandom()
     fields = {
         "user_id": str(uuid.uuid4()),
-        "email": "somebody@example.org",
+        "email": f"{uuid.uuid4().hex}@example.org",
         "first_name": "Sam",
         "last_name": "Body",
         "bio": "Likes parks.\nAnd cafés.",

@@ -73,6 +73,25 @@ class Limiter:
             raise unavailable()
         raise self._refusal(ask, answer, subject)
 
+    async def spend_all(self, policy: str, subjects: Sequence[str], caller: str = "") -> None:
+        """Take one token of each subject's bucket, or of none if one has none left. Raises as `spend` does."""
+        asks = [self.resolve(policy, subject, 1, caller) for subject in subjects]
+        decision = await self.decide(asks, all_or_nothing=True)
+        if decision.allowed:
+            return
+        # The one that takes longest says when to come back.
+        ask, answer, subject = max(
+            (
+                refused
+                for refused in zip(asks, decision.answers, subjects, strict=True)
+                if not refused[1].allowed and not refused[0].limit.shadow
+            ),
+            key=lambda refused: UNLIMITED if refused[1].retry < 0 else refused[1].retry,
+        )
+        if decision.degraded and ask.limit.outage is Outage.DENY:
+            raise unavailable()
+        raise self._refusal(ask, answer, subject)
+
     async def decide_one(self, ask: Ask) -> tuple[Answer, bool]:
         """Do as `decide` does for one bucket, at half its cost. Return the answer, and whether it is degraded."""
         try:

@@ -35,6 +35,7 @@ ABOUT_NOBODY = {"approach_challenges", "delivery_pauses", "kept_no_shows"}
 BY_OTHER_NAMES = {
     "suppressed_addresses": "holds a hash of the address, and stays: who complained is not to be written to again",
     "delivery_events": "names mails only, and goes with them",
+    "address_charges": "holds a hash of the address for a day, and stays: coming back is no way to get more emails",
 }
 # What a person's export says of each table, or why it says nothing.
 EXPORTED = {

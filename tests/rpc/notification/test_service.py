@@ -165,13 +165,13 @@ async def test_preferences_decide(client: Stubs) -> None:
 
     request = notification_service_pb2.GetPreferencesRequest(user_id=user_id)
     before = (await client.notification.GetPreferences(request, timeout=TIMEOUT)).preferences
-    assert {each.kind: each.enabled for each in before.kinds} == dict.fromkeys(range(1, 8), True)
+    assert {each.kind: each.enabled for each in before.kinds} == dict.fromkeys(range(1, 9), True)
     assert not before.HasField("update_time")
     assert not before.HasField("suppression")
-    assert await choose(enabled=False) == dict.fromkeys(range(1, 8), True) | {kind: False}
+    assert await choose(enabled=False) == dict.fromkeys(range(1, 9), True) | {kind: False}
     suppressed = await send(client, user_id=user_id)
     assert suppressed.state == notification_pb2.NOTIFICATION_STATE_SUPPRESSED
-    assert await choose(enabled=True) == dict.fromkeys(range(1, 8), True)
+    assert await choose(enabled=True) == dict.fromkeys(range(1, 9), True)
     assert (await send(client, user_id=user_id, send_time=in_hours(1))).state == SCHEDULED
 
 

@@ -115,6 +115,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The scheduled time has come, so the meet-up can no longer be moved or cancelled."""
     ERROR_REASON_MEETUP_ANSWERED: _ErrorReason.ValueType  # 56
     """The person already said the opposite of this meet-up."""
+    ERROR_REASON_MEETUP_MOVED_TOO_OFTEN: _ErrorReason.ValueType  # 57
+    """The meetup was moved `metadata.limit` times within 24 hours; RetryInfo says when it can be moved again."""
     ERROR_REASON_CHALLENGE_NOT_FOUND: _ErrorReason.ValueType  # 60
     """No challenge with this id exists."""
     ERROR_REASON_CHALLENGE_IN_PROGRESS: _ErrorReason.ValueType  # 61
@@ -260,6 +262,8 @@ ERROR_REASON_MEETUP_STARTED: ErrorReason.ValueType  # 55
 """The scheduled time has come, so the meet-up can no longer be moved or cancelled."""
 ERROR_REASON_MEETUP_ANSWERED: ErrorReason.ValueType  # 56
 """The person already said the opposite of this meet-up."""
+ERROR_REASON_MEETUP_MOVED_TOO_OFTEN: ErrorReason.ValueType  # 57
+"""The meetup was moved `metadata.limit` times within 24 hours; RetryInfo says when it can be moved again."""
 ERROR_REASON_CHALLENGE_NOT_FOUND: ErrorReason.ValueType  # 60
 """No challenge with this id exists."""
 ERROR_REASON_CHALLENGE_IN_PROGRESS: ErrorReason.ValueType  # 61
