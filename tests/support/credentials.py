@@ -15,7 +15,7 @@ OTHER = str(uuid.UUID(int=2, version=4))
 
 KEY, ENTRY = create_key("booking", ["*"], "k" * 43)
 ADMIN_KEY, ADMIN_ENTRY = create_key("console", ["*", "admin"], "a" * 43)
-SCOPELESS_KEY, SCOPELESS_ENTRY = create_key("elsewhere", ["nothing"], "n" * 43)
+SCOPELESS_KEY, SCOPELESS_ENTRY = create_key("elsewhere", ["admin"], "n" * 43)
 
 SETTINGS: dict[str, Any] = {
     "api_keys": ",".join(entry.line() for entry in (ENTRY, ADMIN_ENTRY, SCOPELESS_ENTRY)),
