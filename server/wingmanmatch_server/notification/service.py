@@ -15,6 +15,7 @@ from wingmanmatch_server.notification.rows import Notification, Preferences, Sup
 from wingmanmatch_server.notification.store import NotificationStore
 from wingmanmatch_server.notification.webhook import Webhooks
 from wingmanmatch_server.paging import last_id_of, page_token
+from wingmanmatch_server.texts.email_addresses import normal_email_address
 from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
@@ -69,7 +70,7 @@ class NotificationService:
             kind,
             payload,
             user_id=request.user_id or None,
-            recipient_email=request.recipient_email or None,
+            recipient_email=_email(request),
             recipient_name=request.recipient_name or None,
             locale=request.locale or None,
             time_zone=request.time_zone or None,
@@ -179,7 +180,12 @@ def _recipient(request: notification_service_pb2.SendNotificationRequest) -> str
     """Return whose bucket a mail is charged to; an address is written down by its hash only."""
     if request.user_id:
         return request.user_id.lower()
-    return "email:" + hashlib.sha256(request.recipient_email.strip().lower().encode()).hexdigest()[:32]
+    address = normal_email_address(request.recipient_email).casefold()
+    return "email:" + hashlib.sha256(address.encode()).hexdigest()[:32]
+
+
+def _email(request: notification_service_pb2.SendNotificationRequest) -> str | None:
+    return normal_email_address(request.recipient_email) if request.recipient_email else None
 
 
 def _content(request: Any) -> tuple[str, dict[str, Any]]:
