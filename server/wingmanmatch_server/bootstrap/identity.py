@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,14 +21,20 @@ from wingmanmatch_server.settings import Settings
 
 RELOAD_INTERVAL = 1.0  # seconds
 
+Sleep = Callable[[float], Awaitable[object]]
+
 
 @asynccontextmanager
 async def open_identity(
-    settings: Settings, guesses: Guesses | None = None, registry: CollectorRegistry | None = None
+    settings: Settings,
+    guesses: Guesses | None = None,
+    registry: CollectorRegistry | None = None,
+    *,
+    sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[Identity]:
     """Make what authenticates callers, and follow the file of API keys and the project's published keys.
 
-    Without `guesses` failed attempts are not charged. Raises ApiKeyError and OSError about the file.
+    Without `guesses` failed attempts are not charged. `sleep` takes seconds. Raises ApiKeyError and OSError about the file.
     """
     peer_of = peer_address_behind(settings.proxy_networks)
     if not settings.authenticates:
@@ -38,18 +44,18 @@ async def open_identity(
     published = make_published_keys(settings, registry)
     authenticator = Authenticator(modes_of(settings), keys, make_user_tokens(settings, published))
     identity = Identity(authenticator, guesses, peer_of)
-    async with background(*_following(keys, published, identity)):
+    async with background(*_following(keys, published, identity, sleep)):
         yield identity
 
 
 def _following(
-    keys: ApiKeys, published: PublishedKeys | None, identity: Identity
+    keys: ApiKeys, published: PublishedKeys | None, identity: Identity, sleep: Sleep
 ) -> Iterator[Coroutine[Any, Any, None]]:
     async def reload() -> None:
         if await asyncio.to_thread(keys.reload):
             identity.recheck_streams()
 
-    yield repeat("reload_api_keys", reload, interval=RELOAD_INTERVAL)
+    yield repeat("reload_api_keys", reload, interval=RELOAD_INTERVAL, sleep=sleep)
     if published is None:
         return
 
@@ -57,7 +63,7 @@ def _following(
         await published.refresh()
         identity.recheck_streams()
 
-    yield repeat("refresh_published_keys", refresh, interval=REFRESH_INTERVAL)
+    yield repeat("refresh_published_keys", refresh, interval=REFRESH_INTERVAL, sleep=sleep)
 
 
 def modes_of(settings: Settings) -> Modes:
