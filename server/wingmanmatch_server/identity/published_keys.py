@@ -46,10 +46,10 @@ class PublishedKeys:
         return None if self._answered_at is None else self._clock() - self._answered_at
 
     async def find(self, key_id: str) -> jwt.PyJWK | None:
-        """Return a key by its id, fetching the key set if the id is new or the set is old."""
-        if self._is_due(known=key_id in self._keys):
+        """Return a key by its id. One that is not known waits for a fetch under way, or starts one if that is due."""
+        if key_id not in self._keys:
             async with self._asking:
-                if self._is_due(known=key_id in self._keys):
+                if key_id not in self._keys and self._is_due():
                     await self._refresh()
         return self._keys.get(key_id)
 
@@ -62,11 +62,8 @@ class PublishedKeys:
         async with self._asking:
             await self._refresh()
 
-    def _is_due(self, *, known: bool) -> bool:
-        if self._asked_at is None:
-            return True
-        age = self._clock() - self._asked_at
-        return age >= (REFRESH_INTERVAL if known else MIN_REFRESH_INTERVAL)
+    def _is_due(self) -> bool:
+        return self._asked_at is None or self._clock() - self._asked_at >= MIN_REFRESH_INTERVAL
 
     async def _refresh(self) -> None:
         self._asked_at = self._clock()

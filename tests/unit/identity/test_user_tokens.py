@@ -1,5 +1,6 @@
 """Users' tokens: which are believed."""
 
+import asyncio
 import base64
 import json
 import time
@@ -179,11 +180,34 @@ async def test_strangers_cannot_make_the_server_ask() -> None:
 async def test_known_keys_outlive_the_projects_absence() -> None:
     """While the keys can't be had again the known ones stay in force."""
     project = Project(ec=EC)
-    tokens = project.tokens()
+    keys = project.published()
+    tokens = UserTokens(secret=None, keys=keys, rules=RULES, now=time.time)
     await tokens.verify(signed(EC, "ES256", "ec"))
-    project.away, project.now = True, REFRESH_INTERVAL + 1
+    project.away, project.now = True, REFRESH_INTERVAL
+    await keys.refresh()
     await tokens.verify(signed(EC, "ES256", "ec"))
-    assert project.asked == 2
+    assert (project.asked, keys.age) == (2, REFRESH_INTERVAL)
+
+
+async def test_token_that_comes_while_keys_are_fetched_waits_for_them() -> None:
+    """Nobody is refused because another call, or the background job, has asked for the keys a moment before."""
+    project, answer = Project(ec=EC), asyncio.Event()
+    keys = project.published()
+    fetch = keys._fetch
+
+    async def slow() -> Mapping[str, Any]:
+        await answer.wait()
+        return await fetch()
+
+    keys._fetch = slow
+    tokens = UserTokens(secret=None, keys=keys, rules=RULES, now=time.time)
+    refresh = asyncio.create_task(keys.refresh())
+    verifying = [asyncio.create_task(tokens.verify(signed(EC, "ES256", "ec"))) for _ in range(3)]
+    await asyncio.sleep(0)
+    answer.set()
+    await refresh
+    assert {(await each).user_id for each in verifying} == {USER}
+    assert project.asked == 1
 
 
 def known_by_secret(rules: TokenRules) -> UserTokens:
