@@ -34,7 +34,8 @@ async def open_identity(
 ) -> AsyncIterator[Identity]:
     """Make what authenticates callers, and follow the file of API keys and the project's published keys.
 
-    Without `guesses` failed attempts are not charged. `sleep` takes seconds. Raises ApiKeyError and OSError about the file.
+    Without `guesses` failed attempts are not charged. `sleep` takes seconds. Raises ApiKeyError and OSError about the
+    file.
     """
     peer_of = peer_address_behind(settings.proxy_networks)
     if not settings.authenticates:

@@ -10,6 +10,7 @@ from wingmanmatch_server.texts.web_addresses import has_link
 # dots in the middle of Catalan and Japanese names.
 _NAME_SIGNS = frozenset(".,'`()\u2019\u2018\u02bb\u02bc\u00b4\u2032\u00b7\u30fb")
 _NAME_CATEGORIES = ("L", "M", "Nd", "Zs", "Pd")
+_UNSEEN_CATEGORIES = ("C", "Zl", "Zp")
 # Letters by their category that show nothing: Hangul fillers.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")
 _JOINERS = frozenset("\u200c\u200d")  # which Persian, Hindi and others need within a word
@@ -43,8 +44,8 @@ def check_place_name(text: str) -> None:
 def _check_characters(text: str, kind: str) -> None:
     """Refuse what is not seen, or changes what is seen around it."""
     for position, character in enumerate(text):
-        blank = character in _BLANK_LETTERS or unicodedata.category(character).startswith("C")
-        if blank and not _joins(text, position):
+        unseen = character in _BLANK_LETTERS or unicodedata.category(character).startswith(_UNSEEN_CATEGORIES)
+        if unseen and not _joins(text, position):
             raise TextRefused(f"{kind}.invisible", "must not have control characters or characters that do not show")
 
 
