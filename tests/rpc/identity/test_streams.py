@@ -75,7 +75,7 @@ class Time:
 
 
 @asynccontextmanager
-async def serving(method: MethodDescriptor, settings: Settings, time: Time, endless: Endless) -> AsyncIterator[Any]:
+async def serving(method: MethodDescriptor, settings: Settings, time: Time, endless: Any) -> AsyncIterator[Any]:
     """Serve the method's service by `endless` behind the edge, and yield what calls the method."""
     edge = Edge()
     endless.answer = GetMessageClass(method.output_type)()
@@ -142,3 +142,36 @@ async def test_stream_of_a_token_whose_key_is_withdrawn(method: MethodDescriptor
             failure = await failure_of(stream.read())
             assert (failure.code, failure.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_INVALID")
             assert (endless.ended, other.done()) == (1, False)
+
+
+class Flood:
+    """Exports large records without end."""
+
+    def __init__(self) -> None:
+        self.answer: Any = None
+        self.ended = asyncio.Event()
+
+    async def export_profile(self, _request: Any, _call: Call) -> AsyncIterator[Any]:
+        """Answer for as long as somebody takes it."""
+        self.answer.record.update({"text": "x" * 500_000})
+        try:
+            while True:
+                yield self.answer
+        finally:
+            self.ended.set()
+
+
+async def test_stream_that_nobody_reads_ends_as_well(tmp_path: Path) -> None:
+    """A client that takes nothing in does not keep the handler of a revoked key, which waits for it to read."""
+    path, time, flood = tmp_path / "keys", Time(), Flood()
+    path.write_text(ENTRY.line())
+    (method,) = [each for each in STREAMS if each.name == "ExportProfile"]
+    async with serving(method, Settings(_env_file=None, api_keys_file=path), time, flood) as call:
+        stream = await opened(call, method, str(uuid.uuid4()), KEY)
+        replacement = tmp_path / "new"
+        replacement.write_text(OTHER_ENTRY.line())
+        replacement.replace(path)
+        await time.let_pass(RELOAD_INTERVAL)
+        async with asyncio.timeout(5):
+            await flood.ended.wait()
+        assert not stream.done()

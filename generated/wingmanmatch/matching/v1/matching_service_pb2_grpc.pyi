@@ -23,7 +23,7 @@ class MatchingServiceStub:
     UpsertProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.UpsertProfileRequest, _matching_service_pb2.UpsertProfileResponse]
     """Creates a person's profile, or replaces it.
 
-    Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+    Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED.
     """
     GetProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetProfileRequest, _matching_service_pb2.GetProfileResponse]
     """Returns a person's profile, without the location.
@@ -78,8 +78,9 @@ class MatchingServiceStub:
     Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
     any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
     happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
-    reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
-    RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+    reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a reader that is ended with
+    UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+    RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
     """
     BlockUser: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.BlockUserRequest, _matching_service_pb2.BlockUserResponse]
     """Keeps two people from ever being shown to or matched with one another. Ends a live match between them.
@@ -131,7 +132,7 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_matching_service_pb2.UpsertProfileResponse]:
         """Creates a person's profile, or replaces it.
 
-        Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -246,8 +247,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
         any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
         happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
-        reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
-        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+        reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a reader that is ended with
+        UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
         """
 
     @_abc_1.abstractmethod

@@ -33,14 +33,17 @@ export type Profile = Message<"wingmanmatch.matching.v1.Profile"> & {
   userId: string;
 
   /**
-   * Where mail for the person goes. Never shown to others.
+   * Where email for the person goes. Never shown to others.
+   *
+   * A user's own token sets the verified address of its `email` claim, given or left out, and no other. Back ends give
+   * any, and must. The domain is returned in lower case and in ASCII.
    *
    * @generated from field: string email = 2;
    */
   email: string;
 
   /**
-   * How others address the person.
+   * How others address the person: a name, without links, and not one of WingmanMatch or its staff.
    *
    * @generated from field: string first_name = 3;
    */
@@ -61,7 +64,8 @@ export type Profile = Message<"wingmanmatch.matching.v1.Profile"> & {
   bio: string;
 
   /**
-   * A picture, as an https address.
+   * A picture, as an https address on a host that the server's PHOTO_HOSTS allows, or in Supabase's storage. What is
+   * stored of other hosts is not shown.
    *
    * @generated from field: string photo_url = 6;
    */

@@ -1037,7 +1037,7 @@ export const MatchingService: GenService<{
   /**
    * Creates a person's profile, or replaces it.
    *
-   * Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+   * Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED.
    *
    * @generated from rpc wingmanmatch.matching.v1.MatchingService.UpsertProfile
    */
@@ -1164,8 +1164,9 @@ export const MatchingService: GenService<{
    * Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
    * any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
    * happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
-   * reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
-   * RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+   * reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a reader that is ended with
+   * UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+   * RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
    *
    * @generated from rpc wingmanmatch.matching.v1.MatchingService.WatchMatches
    */

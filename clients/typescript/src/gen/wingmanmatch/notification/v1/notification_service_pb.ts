@@ -33,7 +33,7 @@ export type SendNotificationRequest = Message<"wingmanmatch.notification.v1.Send
   userId: string;
 
   /**
-   * Where to. Empty means the address in the person's profile.
+   * Where to. Empty means the address in the person's profile. A domain may be internationalized.
    *
    * @generated from field: string recipient_email = 2;
    */
