@@ -43,7 +43,7 @@ def new_profile(user_id: str, place: Place | None, **fields: Any) -> dict[str, A
         "experience_level": "INTERMEDIATE",
         "confidence_archetype": "NATURALIST",
         "city": "Vienna",
-        "location_privacy": "PRECISE",
+        "location_privacy": "APPROXIMATE",
         "max_travel_miles": 50,
         "time_zone": "Europe/Vienna",
         "locale": "de-AT",

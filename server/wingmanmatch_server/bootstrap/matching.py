@@ -12,9 +12,11 @@ from wingmanmatch_server.bootstrap.core import Core
 from wingmanmatch_server.housekeeping import repeat
 from wingmanmatch_server.matching.erasure import Erasure
 from wingmanmatch_server.matching.export import Export
+from wingmanmatch_server.matching.limits import PersonalLimits
 from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
+from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.texts.photo_addresses import PhotoAddresses
 
 EXPIRY_INTERVAL = 30.0  # seconds
@@ -39,5 +41,17 @@ async def open_matching(core: Core, others: Sequence[Area]) -> AsyncIterator[Are
         repeat("purge_request_keys", store.purge_request_keys, interval=PURGE_INTERVAL),
         watch.run(),
     ):
-        service = MatchingService(store, watch, erasure, export, core.time_zones, links, core.pages, photos)
+        limits = make_personal_limits(core.charged)
+        service = MatchingService(store, watch, erasure, export, core.time_zones, links, core.pages, photos, limits)
         yield Area(services={"wingmanmatch.matching.v1.MatchingService": service}, drains=[watch.drain])
+
+
+def make_personal_limits(limiter: Limiter | None) -> PersonalLimits | None:
+    """Return what limits people on the buckets of the rate limits; None where rate limiting is off."""
+    if limiter is None:
+        return None
+
+    async def give_back(policy: str, user_id: str, caller: str) -> None:
+        await limiter.refund([limiter.resolve(policy, user_id, 1, caller)])
+
+    return PersonalLimits(limiter.spend, give_back)

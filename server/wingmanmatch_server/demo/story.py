@@ -78,7 +78,7 @@ async def _look_around(client: Client, viewer: Person, reputations: dict[Person,
     candidates = [each async for each in client.matching.iter_candidates(user_id=viewer.user_id, radius_miles=25)]
     say(f"\n{viewer.name} looks for a wingman within 25 miles:")
     for candidate in candidates:
-        say(f"  {candidate.first_name:<8}{candidate.distance_miles:5.1f} mi   reputation {candidate.reputation}")
+        say(f"  {candidate.first_name:<8}{candidate.distance_miles:5.0f} mi   reputation {candidate.reputation}")
     found = {candidate.user_id: candidate.reputation for candidate in candidates}
     expect(found == {person.user_id: reputation for person, reputation in reputations.items()}, "candidates")
 

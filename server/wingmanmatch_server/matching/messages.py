@@ -11,7 +11,10 @@ from wingmanmatch_server.wire import short_names, timestamp
 _LEVEL, _ARCHETYPE, _PRIVACY = "EXPERIENCE_LEVEL_", "CONFIDENCE_ARCHETYPE_", "LOCATION_PRIVACY_"
 _LEVELS = short_names(matching_pb2.ExperienceLevel.items(), _LEVEL)
 _ARCHETYPES = short_names(matching_pb2.ConfidenceArchetype.items(), _ARCHETYPE)
-_PRIVACIES = short_names(matching_pb2.LocationPrivacy.items(), _PRIVACY)
+_PRIVACIES = short_names(matching_pb2.LocationPrivacy.items(), _PRIVACY) | {
+    # How the database stores it for as long as servers of the version before share it.
+    "PRECISE": matching_pb2.LOCATION_PRIVACY_APPROXIMATE
+}
 _STATES = short_names(matching_pb2.MatchState.items(), "MATCH_STATE_")
 _BADGES = short_names(matching_pb2.ReputationBadge.items(), "REPUTATION_BADGE_")
 _EVENT_KINDS = short_names(matching_pb2.MatchEventKind.items(), "MATCH_EVENT_KIND_")

@@ -9,6 +9,7 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.matching.erasure import Erasure
 from wingmanmatch_server.matching.export import Export
+from wingmanmatch_server.matching.limits import CANDIDATE_PAGES, PersonalLimits, Places
 from wingmanmatch_server.matching.messages import (
     candidate_message,
     event_message,
@@ -23,7 +24,7 @@ from wingmanmatch_server.matching.messages import (
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.vouching import vouched_email
 from wingmanmatch_server.matching.watch import MatchWatch
-from wingmanmatch_server.paging import PageTokens, last_id_of, page_token, resume_token, sequence_of
+from wingmanmatch_server.paging import PageTokens, resume_token, sequence_of
 from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLinks
 from wingmanmatch_server.texts.photo_addresses import PhotoAddresses
 from wingmanmatch_server.texts.refused import TextRefused
@@ -47,8 +48,9 @@ class MatchingService:
         links: ShareLinks,
         pages: PageTokens,
         photos: PhotoAddresses,
+        limits: PersonalLimits | None = None,
     ) -> None:
-        """`time_zones` are the names of the IANA zones that a profile may have."""
+        """`time_zones` are the names of the IANA zones that a profile may have; without `limits` there are none."""
         self._store = store
         self._watch = watch
         self._erasure = erasure
@@ -57,6 +59,8 @@ class MatchingService:
         self._links = links
         self._pages = pages
         self._photos = photos
+        self._limits = limits
+        self._places = Places(store, limits)
 
     async def upsert_profile(
         self, request: matching_service_pb2.UpsertProfileRequest, call: Call
@@ -67,8 +71,8 @@ class MatchingService:
             "email": vouched_email(call.caller, request.profile.email),
             "photo_url": self._photo(request.profile.photo_url),
         }
-        profile = await self._store.upsert_profile(
-            profile_fields(request.profile) | addresses, request_id=request.request_id or None
+        profile = await self._places.upsert_profile(
+            profile_fields(request.profile) | addresses, call.caller, request.request_id or None
         )
         return matching_service_pb2.UpsertProfileResponse(profile=profile_message(profile, self._photos))
 
@@ -98,17 +102,20 @@ class MatchingService:
             yield response
 
     async def list_candidates(
-        self, request: matching_service_pb2.ListCandidatesRequest, _call: Call
+        self, request: matching_service_pb2.ListCandidatesRequest, call: Call
     ) -> matching_service_pb2.ListCandidatesResponse:
         """List whom a person could invite."""
-        radius = _radius(request)
+        user_id, radius = _canonical(request.user_id), _radius(request)
+        after = self._pages.open(request.page_token, "candidates", user_id, radius)
+        if self._limits is not None:
+            await self._limits.spend(CANDIDATE_PAGES, user_id, call.caller)
         page = await self._store.list_candidates(
-            request.user_id,
+            user_id,
             radius_miles=radius,
             page_size=_page_size(request.page_size, DEFAULT_CANDIDATES),
-            after=last_id_of(request.page_token, request.user_id, radius),
+            after=after,
         )
-        token = page_token(page.next_after, request.user_id, radius)
+        token = self._pages.seal(page.next_position, "candidates", user_id, radius)
         response = matching_service_pb2.ListCandidatesResponse(next_page_token=token)
         for candidate in page.candidates:
             write_candidate(response.candidates.add(), candidate, self._photos)

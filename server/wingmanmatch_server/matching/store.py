@@ -25,11 +25,15 @@ from wingmanmatch_server.matching.rows import (
     Reputation,
     RequestedMatch,
     SharedMatch,
+    StoredProfile,
 )
 from wingmanmatch_server.paging import Position
 from wingmanmatch_server.share_links import ShareLink
 
+RELOCATION = "profile_relocation"  # the policy that limits far moves
+
 _PROFILE = ResultType(Profile, "profile")
+_STORED_PROFILE = ResultType(StoredProfile)
 _CANDIDATES = ResultType(CandidatePage)
 _REQUESTED = ResultType(RequestedMatch)
 _ANSWERED = ResultType(AnsweredMatch)
@@ -57,25 +61,36 @@ class MatchingStore:
         self._database = database
         self._max_daily_matches = max_daily_matches
 
-    async def upsert_profile(self, profile: Mapping[str, Any], *, request_id: str | None = None) -> Profile:
+    async def upsert_profile(
+        self, profile: Mapping[str, Any], *, request_id: str | None = None, may_relocate: bool = True
+    ) -> StoredProfile:
         """Create or replace a profile together with what matching knows of it; return it as stored.
 
         `location` is an object of `latitude` and `longitude`, in degrees, and is never returned; without it the stored
         one stays. Raises errors.InvalidArgument, which names the field, also if a new profile has no location.
+        Without `may_relocate` raises errors.ResourceExhausted, policy RELOCATION, if all that is in the way is that
+        the place moves far: more than 25 miles from where it was when a far move was last counted.
         """
-        return await _PROFILE.call(self._database, "upsert_profile", p_profile=dict(profile), p_request_id=request_id)
+        return await _STORED_PROFILE.call(
+            self._database,
+            "upsert_profile",
+            p_profile=dict(profile),
+            p_request_id=request_id,
+            p_may_relocate=may_relocate,
+        )
 
     async def get_profile(self, user_id: str) -> Profile:
         """Return a profile, without the location. Raises errors.NotFound."""
         return await _PROFILE.call(self._database, "get_profile", p_user_id=user_id)
 
     async def list_candidates(
-        self, user_id: str, *, radius_miles: float = 25, page_size: int = 10, after: str | None = None
+        self, user_id: str, *, radius_miles: float = 25, page_size: int = 10, after: Position | None = None
     ) -> CandidatePage:
-        """Return whom `user_id` could invite now, nearest first, those behind `after`.
+        """Return whom `user_id` could invite now, nearest first, behind the position `after`.
 
-        Raises errors.NotFound and errors.FailedPrecondition about `user_id`, and errors.InvalidArgument
-        PAGE_TOKEN_INVALID if `after` is nobody any more.
+        Whoever moves, leaves or comes between two pages shifts nobody else. Raises errors.NotFound and
+        errors.FailedPrecondition about `user_id`, and errors.InvalidArgument PAGE_TOKEN_INVALID about a position that
+        lacks something.
         """
         return await _CANDIDATES.call(
             self._database,
@@ -83,7 +98,7 @@ class MatchingStore:
             p_user_id=user_id,
             p_radius_miles=radius_miles,
             p_page_size=page_size,
-            p_after=after,
+            p_position=after,
         )
 
     async def request_match(

@@ -8,6 +8,7 @@ from wingmanmatch_server import errors
 
 UNLIMITED = 2**31 - 1  # what is told as the capacity of a bucket that is none
 MICROSECONDS = 1_000_000
+SECONDS_A_DAY = 86_400
 # Instants are some 2^51 microseconds, and the script's numbers are whole up to 2^53.
 LONGEST_FILL = 2**52
 LARGEST_ROUNDING = 0.001
@@ -142,12 +143,14 @@ def make_limit(name: str, capacity: int, refill_per_second: float, *, bucket: st
 
 
 def built_in() -> Iterable[Policy]:
-    """Return the policies that the protos name."""
+    """Return the policies that the protos name, and those of what people do themselves in matching."""
     rates = {
         "public_api": (100, 1.0),
         "auth_endpoint": (10, 0.1),
         "match_request": (5, 0.05),
         "email_send": (3, 0.01),
         "challenge_submit": (20, 0.2),
+        "profile_relocation": (3, 3 / SECONDS_A_DAY),
+        "candidate_pages": (200, 200 / SECONDS_A_DAY),
     }
     return [Policy(make_limit(name, capacity, refill), refill) for name, (capacity, refill) in rates.items()]

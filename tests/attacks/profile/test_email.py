@@ -15,10 +15,13 @@ from wingmanmatch.notification.v1 import notification_service_pb2
 VICTIM = "victim@example.org"
 NOT_OWN: dict[str, dict[str, Any]] = {
     "another address than the token's": {"email": "eve@example.org"},
-    "token without an address": {},
+    "token without an address": {"email": None},
     "token with an empty address": {"email": ""},
     "address not confirmed": {"email": VICTIM, "email_verified": False},
-    "address the user wrote into the metadata": {"user_metadata": {"email": VICTIM, "email_verified": True}},
+    "address the user wrote into the metadata": {
+        "email": None,
+        "user_metadata": {"email": VICTIM, "email_verified": True},
+    },
     "several addresses": {"email": [VICTIM, "eve@example.org"]},
     "address beside the own": {"email": "eve+victim@example.org"},
 }

@@ -16,9 +16,11 @@ def test_without_a_file_the_built_in_policies_are_in_force() -> None:
     }
     assert limits == {
         "auth_endpoint": (10, 10_000_000),
+        "candidate_pages": (200, 432_000_000),
         "challenge_submit": (20, 5_000_000),
         "email_send": (3, 100_000_000),
         "match_request": (5, 20_000_000),
+        "profile_relocation": (3, 28_800_000_000),
         "public_api": (100, 1_000_000),
     }
 

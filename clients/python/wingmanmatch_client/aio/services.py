@@ -364,7 +364,10 @@ class MatchingService:
     ) -> matching_service_pb2.UpsertProfileResponse:
         """Creates a person's profile, or replaces it.
 
-        Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED.
+        A person's place may move far only a few times a day: a move of more than 25 miles from where one was last
+        counted is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a
+        refused call changes nothing. Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED,
+        RATE_LIMITED.
 
         Args:
             profile: The whole profile; `create_time` and `update_time` are ignored.
@@ -425,7 +428,9 @@ class MatchingService:
 
         A candidate is active, of the same experience level or a neighbouring one, within the radius and both people's
         travel limits, not blocked by either, not paired with the person in the last seven days, and holds no pending
-        match. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID.
+        match. Distances are those of the points that stand for people's places (`LocationPrivacy`). Whoever moves or
+        leaves between two pages shifts nobody else. A page that a person asks for, and no backend, is charged to the
+        limit `candidate_pages` as well. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID, RATE_LIMITED.
 
         Args:
             user_id: For whom.
@@ -477,9 +482,9 @@ class MatchingService:
         """Invites the nearest compatible person, or the one named.
 
         If the named person's own invitation to this person is pending, that match is accepted instead, and returned.
-        The invited person gets a mail. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE,
-        CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT,
-        REQUEST_ID_REUSED.
+        The invited person gets a mail. Why a named person cannot be invited is not told, nor whether there is such a
+        person. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, CANDIDATE_UNAVAILABLE,
+        NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT, REQUEST_ID_REUSED.
 
         Args:
             user_id: Who asks.

@@ -14,6 +14,11 @@ if sys.version_info >= (3, 10):
 else:
     from typing_extensions import TypeAlias as _TypeAlias
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _ErrorReason:
@@ -68,11 +73,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No profile exists for `metadata.user_id`."""
     ERROR_REASON_PROFILE_INACTIVE: _ErrorReason.ValueType  # 31
     """The profile of `metadata.user_id` is not active."""
-    ERROR_REASON_CANDIDATE_NOT_FOUND: _ErrorReason.ValueType  # 32
-    """The profile named as candidate does not exist."""
+    @_builtins.property
+    @_deprecated("""This enum value has been marked as deprecated using proto enum value options.""")
+    def ERROR_REASON_CANDIDATE_NOT_FOUND(self) -> _ErrorReason.ValueType:   # 32
+        """Deprecated: never sent. A candidate who does not exist is CANDIDATE_UNAVAILABLE."""
     ERROR_REASON_CANDIDATE_UNAVAILABLE: _ErrorReason.ValueType  # 33
     """The named candidate cannot be invited by this person now: inactive, out of range, of a distant experience level,
-    blocked, or holding a pending match. Which of these is not told.
+    blocked, holding a pending match, or nobody at all. Which of these is not told.
     """
     ERROR_REASON_NO_CANDIDATE: _ErrorReason.ValueType  # 34
     """Nobody compatible is within the radius."""
@@ -214,10 +221,10 @@ ERROR_REASON_PROFILE_NOT_FOUND: ErrorReason.ValueType  # 30
 ERROR_REASON_PROFILE_INACTIVE: ErrorReason.ValueType  # 31
 """The profile of `metadata.user_id` is not active."""
 ERROR_REASON_CANDIDATE_NOT_FOUND: ErrorReason.ValueType  # 32
-"""The profile named as candidate does not exist."""
+"""Deprecated: never sent. A candidate who does not exist is CANDIDATE_UNAVAILABLE."""
 ERROR_REASON_CANDIDATE_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The named candidate cannot be invited by this person now: inactive, out of range, of a distant experience level,
-blocked, or holding a pending match. Which of these is not told.
+blocked, holding a pending match, or nobody at all. Which of these is not told.
 """
 ERROR_REASON_NO_CANDIDATE: ErrorReason.ValueType  # 34
 """Nobody compatible is within the radius."""

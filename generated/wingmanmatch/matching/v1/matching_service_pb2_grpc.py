@@ -140,7 +140,10 @@ class MatchingServiceServicer:
     def UpsertProfile(self, request, context):
         """Creates a person's profile, or replaces it.
 
-        Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED.
+        A person's place may move far only a few times a day: a move of more than 25 miles from where one was last counted
+        is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
+        call changes nothing. Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED,
+        REQUEST_ID_REUSED, RATE_LIMITED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,7 +173,9 @@ class MatchingServiceServicer:
 
         A candidate is active, of the same experience level or a neighbouring one, within the radius and both people's
         travel limits, not blocked by either, not paired with the person in the last seven days, and holds no pending
-        match. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID.
+        match. Distances are those of the points that stand for people's places (`LocationPrivacy`). Whoever moves or
+        leaves between two pages shifts nobody else. A page that a person asks for, and no backend, is charged to the limit
+        `candidate_pages` as well. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID, RATE_LIMITED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,9 +185,9 @@ class MatchingServiceServicer:
         """Invites the nearest compatible person, or the one named.
 
         If the named person's own invitation to this person is pending, that match is accepted instead, and returned. The
-        invited person gets a mail. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE,
-        CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT,
-        REQUEST_ID_REUSED.
+        invited person gets a mail. Why a named person cannot be invited is not told, nor whether there is such a person.
+        Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, CANDIDATE_UNAVAILABLE, NO_CANDIDATE,
+        PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,7 +23,10 @@ class MatchingServiceStub:
     UpsertProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.UpsertProfileRequest, _matching_service_pb2.UpsertProfileResponse]
     """Creates a person's profile, or replaces it.
 
-    Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED.
+    A person's place may move far only a few times a day: a move of more than 25 miles from where one was last counted
+    is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
+    call changes nothing. Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED,
+    REQUEST_ID_REUSED, RATE_LIMITED.
     """
     GetProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetProfileRequest, _matching_service_pb2.GetProfileResponse]
     """Returns a person's profile, without the location.
@@ -41,15 +44,17 @@ class MatchingServiceStub:
 
     A candidate is active, of the same experience level or a neighbouring one, within the radius and both people's
     travel limits, not blocked by either, not paired with the person in the last seven days, and holds no pending
-    match. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID.
+    match. Distances are those of the points that stand for people's places (`LocationPrivacy`). Whoever moves or
+    leaves between two pages shifts nobody else. A page that a person asks for, and no backend, is charged to the limit
+    `candidate_pages` as well. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID, RATE_LIMITED.
     """
     RequestMatch: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.RequestMatchRequest, _matching_service_pb2.RequestMatchResponse]
     """Invites the nearest compatible person, or the one named.
 
     If the named person's own invitation to this person is pending, that match is accepted instead, and returned. The
-    invited person gets a mail. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE,
-    CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT,
-    REQUEST_ID_REUSED.
+    invited person gets a mail. Why a named person cannot be invited is not told, nor whether there is such a person.
+    Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, CANDIDATE_UNAVAILABLE, NO_CANDIDATE,
+    PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT, REQUEST_ID_REUSED.
     """
     RespondToMatch: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.RespondToMatchRequest, _matching_service_pb2.RespondToMatchResponse]
     """Accepts or declines an invitation. Only the invited person may.
@@ -132,7 +137,10 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_matching_service_pb2.UpsertProfileResponse]:
         """Creates a person's profile, or replaces it.
 
-        Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED.
+        A person's place may move far only a few times a day: a move of more than 25 miles from where one was last counted
+        is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
+        call changes nothing. Idempotent. Reasons: FIELD_INVALID, EMAIL_NOT_VERIFIED,
+        REQUEST_ID_REUSED, RATE_LIMITED.
         """
 
     @_abc_1.abstractmethod
@@ -168,7 +176,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A candidate is active, of the same experience level or a neighbouring one, within the radius and both people's
         travel limits, not blocked by either, not paired with the person in the last seven days, and holds no pending
-        match. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID.
+        match. Distances are those of the points that stand for people's places (`LocationPrivacy`). Whoever moves or
+        leaves between two pages shifts nobody else. A page that a person asks for, and no backend, is charged to the limit
+        `candidate_pages` as well. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID, RATE_LIMITED.
         """
 
     @_abc_1.abstractmethod
@@ -180,9 +190,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Invites the nearest compatible person, or the one named.
 
         If the named person's own invitation to this person is pending, that match is accepted instead, and returned. The
-        invited person gets a mail. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE,
-        CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT,
-        REQUEST_ID_REUSED.
+        invited person gets a mail. Why a named person cannot be invited is not told, nor whether there is such a person.
+        Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, CANDIDATE_UNAVAILABLE, NO_CANDIDATE,
+        PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
