@@ -217,7 +217,9 @@ def _rules(field: FieldDescriptorProto) -> str:
     rules.CopyFrom(field.options.Extensions[validate_pb2.field])
     said = [rule.message for rule in rules.cel]
     rules.ClearField("cel")
-    return "; ".join([_line(rules)] * bool(rules.ByteSize()) + said)
+    kind = field.options.Extensions[options_pb2.text_kind]
+    kinds = [f"`{options_pb2.TextKind.Name(kind)}`"] * bool(kind)
+    return "; ".join([_line(rules)] * bool(rules.ByteSize()) + kinds + said)
 
 
 def _line(message: Message) -> str:

@@ -29,7 +29,7 @@ async def answering_probes(settings: Settings) -> AsyncIterator[None]:
     CertificateError.
     """
     server = grpc.aio.server()
-    reflection = reflection_handlers([SERVICE]) if settings.enable_reflection else []
+    reflection = reflection_handlers([SERVICE]) if settings.reflects else []
     server.add_generic_rpc_handlers((_health().handler(), *reflection, _NotYet()))
     for address in _addresses(settings):
         _bind(server, address, credentials_of(settings))

@@ -19,7 +19,6 @@ def profile(**changes: Any) -> matching_pb2.Profile:
         "first_name": "Sam",
         "last_name": "Body",
         "bio": "Likes parks.\nAnd cafés.",
-        "photo_url": "https://example.org/sam.jpg",
         "experience_level": matching_pb2.EXPERIENCE_LEVEL_BEGINNER,
         "confidence_archetype": matching_pb2.CONFIDENCE_ARCHETYPE_SCHOLAR,
         "location": {"latitude": spread.uniform(-70, 70), "longitude": spread.uniform(-180, 180)},

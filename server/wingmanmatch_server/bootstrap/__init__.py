@@ -110,7 +110,7 @@ async def open_application(
         await require_usable_schema(core.unguarded, known_versions())
         areas = await open_areas(stack, core)
         status = await stack.enter_async_context(open_status(core, areas, followers))
-        identity = await stack.enter_async_context(open_identity(settings, core.charged))
+        identity = await stack.enter_async_context(open_identity(settings, core.charged, registry))
         await stack.enter_async_context(background(watch_loop(loop_lag(registry), time.monotonic)))
         in_flight = InFlight()
         yield Application(
@@ -165,5 +165,5 @@ def make_handlers(
     return [
         *(guarded_handler(each, served[each.full_name], [in_flight, *edge], identity) for each in SERVICES),
         status.health.handler(),
-        *(reflection_handlers([*service_names(), health.SERVICE]) if settings.enable_reflection else ()),
+        *(reflection_handlers([*service_names(), health.SERVICE]) if settings.reflects else ()),
     ]

@@ -18,6 +18,7 @@ from wingmanmatch_server.matching.service import MatchingService
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
 from wingmanmatch_server.ratelimit.limiter import Limiter
+from wingmanmatch_server.texts.photo_addresses import PhotoAddresses
 
 EXPIRY_INTERVAL = 30.0  # seconds
 PURGE_INTERVAL = 600.0
@@ -37,6 +38,7 @@ async def open_matching(core: Core, others: Sequence[Area]) -> AsyncIterator[Are
     erasure = Erasure(store, {name: erase for area in others for name, erase in area.erasers.items()})
     export = Export(store, {kind: source for area in others for kind, source in area.sources.items()})
     links = make_share_links(core.settings, "match_sharing")
+    photos = PhotoAddresses(core.settings.allowed_photo_hosts, core.settings.supabase_url)
     async with background(
         repeat("expire_matches", store.expire_matches, interval=EXPIRY_INTERVAL),
         repeat("purge_match_events", store.purge_events, interval=EXPIRY_INTERVAL),
@@ -44,9 +46,8 @@ async def open_matching(core: Core, others: Sequence[Area]) -> AsyncIterator[Are
         repeat("purge_request_keys", store.purge_request_keys, interval=PURGE_INTERVAL),
         watch.run(),
     ):
-        service = MatchingService(
-            store, watch, erasure, export, core.time_zones, links, core.pages, make_personal_limits(core.charged)
-        )
+        limits = make_personal_limits(core.charged)
+        service = MatchingService(store, watch, erasure, export, core.time_zones, links, core.pages, photos, limits)
         yield Area(services={"wingmanmatch.matching.v1.MatchingService": service}, drains=[watch.drain])
 
 

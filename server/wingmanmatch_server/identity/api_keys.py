@@ -5,9 +5,9 @@ line of the file that `API_KEYS_FILE` names, is
 
     NAME:SCOPE+SCOPE:HASH
 
-A scope is the name of an area, such as `matching`; `*` is every area; administration needs `admin` beside these. Two
-entries of one name are a key and its successor. The word `certificate` in place of the hash gives the scopes to the
-caller whose client certificate has that name.
+A scope is the name of an area, such as `matching`; `*` is every area; administration needs `admin` beside these. A
+scope that there is not is refused. Two entries of one name are a key and its successor. The word `certificate` in place
+of the hash gives the scopes to the caller whose client certificate has that name.
 """
 
 import hashlib
@@ -25,6 +25,8 @@ PREFIX = "wmk_"
 ALL_AREAS = "*"
 ADMIN = "admin"
 CERTIFICATE = "certificate"
+AREAS = ("challenge", "coaching", "matching", "meetup", "notification", "ratelimit", "session", "system")
+SCOPES = (ALL_AREAS, ADMIN, *AREAS)
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 SCOPE = re.compile(r"\*|[a-z]{1,32}")
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -71,6 +73,9 @@ def parse_entry(entry: str, place: str) -> ApiKey:
         raise ApiKeyError(f"{place}: NAME must be lower-case letters, digits, '.', '_' or '-', at most 63 of them")
     if not all(SCOPE.fullmatch(scope) for scope in scopes.split("+")):
         raise ApiKeyError(f"{place}: scopes must be names of areas, '*' or 'admin', joined by '+'")
+    for scope in scopes.split("+"):
+        if scope not in SCOPES:
+            raise ApiKeyError(f"{place}: there is no scope '{scope}'; the scopes are {', '.join(SCOPES)}")
     if proof != CERTIFICATE and not HASH.fullmatch(proof):
         raise ApiKeyError(f"{place}: the third part must be the 64 hexadecimal digits of a hash, or 'certificate'")
     digest = None if proof == CERTIFICATE else bytes.fromhex(proof)
@@ -97,12 +102,16 @@ class ApiKeys:
                 found = entry
         return found
 
-    def scopes_of_certificate(self, name: str) -> frozenset[str] | None:
+    def entry_of_certificate(self, name: str) -> ApiKey | None:
         """Return what the certificates of a name are allowed, None if no entry says."""
         for entry in self._entries:
             if entry.digest is None and entry.name == name:
-                return entry.scopes
+                return entry
         return None
+
+    def holds(self, entry: ApiKey) -> bool:
+        """Tell whether an entry that was found before is still in force, with the same scopes."""
+        return entry in self._entries
 
     def reload(self) -> bool:
         """Read the file again if it has changed, and return whether it has; one that is wrong changes nothing."""

@@ -6,11 +6,11 @@ Outermost first, in the one order that `bootstrap/` writes down:
     observe   counts, times and logs the call, whatever becomes of it
     errors    turns what was raised into a status; nothing else does
     deadline  ends a call whose client set no deadline
-    identity  says who calls, and refuses who may not
+    identity  authenticates and authorizes the call, and ends a stream when its credential does (`open_streams`)
     capacity  refuses calls beyond what the process can hold
     throttle  charges the rate limit
     circuit   refuses a call whose dependency is known to be away
-    validate  checks the request's fields
+    validate  checks the request's fields, also for their kinds of text (`text_kinds`)
 
 `door` stands before them where credentials are asked for: it refuses bad ones before the request has arrived.
 

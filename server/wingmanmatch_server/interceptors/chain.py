@@ -7,7 +7,7 @@ grpcio 1.85 every *registered* method makes every RPC of the server dearer.
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
@@ -20,11 +20,18 @@ from wingmanmatch_server.interceptors.policy import Method, methods_of
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the name of a calling back end and its scopes, or the user whose credential it is."""
+    """Who calls: the name of a calling back end and its scopes, or the user whose credential it is.
+
+    `email` is the user's address that the credential vouches for, empty without one. `expiry` is when the credential
+    ends by itself, in seconds since the epoch, None if it does not. `credential` is the authenticator's own.
+    """
 
     name: str
     user_id: str | None = None
     scopes: frozenset[str] = frozenset()
+    email: str = field(default="", repr=False)
+    expiry: float | None = None
+    credential: object = field(default=None, repr=False)
 
 
 LOCAL = Caller("local")

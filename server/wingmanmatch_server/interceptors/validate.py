@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
 from wingmanmatch_server import errors
+from wingmanmatch_server.interceptors import text_kinds
 from wingmanmatch_server.interceptors.chain import Call, Proceed
 from wingmanmatch_server.interceptors.policy import Method
 
@@ -38,10 +39,11 @@ async def _checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 def check(request: Message) -> None:
     """Raise errors.InvalidArgument if `request` breaks a rule."""
-    try:
-        protovalidate.validate(request)
-    except protovalidate.ValidationError as error:
-        raise errors.InvalidArgument([_violation(request, found) for found in error.violations]) from None
+    broken = [_violation(request, each) for each in protovalidate.collect_violations(request)]
+    known = {each.field for each in broken}
+    broken += [each for each in text_kinds.violations(request) if each.field not in known]
+    if broken:
+        raise errors.InvalidArgument(broken)
 
 
 def has_rules(message: Any, seen: frozenset[str] = frozenset()) -> bool:

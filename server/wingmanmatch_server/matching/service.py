@@ -22,9 +22,12 @@ from wingmanmatch_server.matching.messages import (
     write_candidate,
 )
 from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.matching.vouching import vouched_email
 from wingmanmatch_server.matching.watch import MatchWatch
 from wingmanmatch_server.paging import PageTokens, resume_token, sequence_of
 from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLinks
+from wingmanmatch_server.texts.photo_addresses import PhotoAddresses
+from wingmanmatch_server.texts.refused import TextRefused
 
 DEFAULT_RADIUS_MILES = 25.0
 DEFAULT_CANDIDATES = 10
@@ -44,6 +47,7 @@ class MatchingService:
         time_zones: Collection[str],
         links: ShareLinks,
         pages: PageTokens,
+        photos: PhotoAddresses,
         limits: PersonalLimits | None = None,
     ) -> None:
         """`time_zones` are the names of the IANA zones that a profile may have; without `limits` there are none."""
@@ -54,6 +58,7 @@ class MatchingService:
         self._time_zones = time_zones
         self._links = links
         self._pages = pages
+        self._photos = photos
         self._limits = limits
         self._places = Places(store, limits)
 
@@ -62,17 +67,21 @@ class MatchingService:
     ) -> matching_service_pb2.UpsertProfileResponse:
         """Create or replace a profile."""
         self._check_time_zone(request.profile.time_zone)
+        addresses = {
+            "email": vouched_email(call.caller, request.profile.email),
+            "photo_url": self._photo(request.profile.photo_url),
+        }
         profile = await self._places.upsert_profile(
-            profile_fields(request.profile), call.caller, request.request_id or None
+            profile_fields(request.profile) | addresses, call.caller, request.request_id or None
         )
-        return matching_service_pb2.UpsertProfileResponse(profile=profile_message(profile))
+        return matching_service_pb2.UpsertProfileResponse(profile=profile_message(profile, self._photos))
 
     async def get_profile(
         self, request: matching_service_pb2.GetProfileRequest, _call: Call
     ) -> matching_service_pb2.GetProfileResponse:
         """Return a profile."""
         profile = await self._store.get_profile(request.user_id)
-        return matching_service_pb2.GetProfileResponse(profile=profile_message(profile))
+        return matching_service_pb2.GetProfileResponse(profile=profile_message(profile, self._photos))
 
     async def delete_profile(
         self, request: matching_service_pb2.DeleteProfileRequest, _call: Call
@@ -109,7 +118,7 @@ class MatchingService:
         token = self._pages.seal(page.next_position, "ListCandidates", user_id, radius)
         response = matching_service_pb2.ListCandidatesResponse(next_page_token=token)
         for candidate in page.candidates:
-            write_candidate(response.candidates.add(), candidate)
+            write_candidate(response.candidates.add(), candidate, self._photos)
         return response
 
     async def request_match(
@@ -125,7 +134,7 @@ class MatchingService:
             request_id=request.request_id or None,
         )
         return matching_service_pb2.RequestMatchResponse(
-            match=match_message(requested.match), candidate=candidate_message(requested.candidate)
+            match=match_message(requested.match), candidate=candidate_message(requested.candidate, self._photos)
         )
 
     async def respond_to_match(
@@ -142,7 +151,9 @@ class MatchingService:
         return matching_service_pb2.RespondToMatchResponse(
             match=match_message(answered.match),
             next_match=match_message(answered.next_match) if answered.next_match else None,
-            next_candidate=candidate_message(answered.next_candidate) if answered.next_candidate else None,
+            next_candidate=candidate_message(answered.next_candidate, self._photos)
+            if answered.next_candidate
+            else None,
         )
 
     async def cancel_match(
@@ -242,6 +253,13 @@ class MatchingService:
             request.share_link_id, request.user_id, request_id=request.request_id or None
         )
         return matching_service_pb2.RevokeShareLinkResponse()
+
+    def _photo(self, given: str) -> str:
+        try:
+            return self._photos.normal(given) if given else ""
+        except TextRefused as refused:
+            violation = errors.FieldViolation("profile.photo_url", refused.rule, refused.description)
+            raise errors.InvalidArgument([violation]) from None
 
     def _check_time_zone(self, name: str) -> None:
         if name and name not in self._time_zones:

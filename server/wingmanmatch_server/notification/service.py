@@ -14,6 +14,7 @@ from wingmanmatch_server.notification.rows import KindPreference, Notification, 
 from wingmanmatch_server.notification.store import NotificationStore
 from wingmanmatch_server.notification.webhook import Webhooks
 from wingmanmatch_server.paging import PageTokens
+from wingmanmatch_server.texts.email_addresses import normal_email_address
 from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
@@ -71,7 +72,7 @@ class NotificationService:
             kind,
             payload,
             user_id=request.user_id or None,
-            recipient_email=request.recipient_email or None,
+            recipient_email=_email(request),
             recipient_name=request.recipient_name or None,
             locale=request.locale or None,
             time_zone=request.time_zone or None,
@@ -171,7 +172,7 @@ class NotificationService:
         if self._limiter is None:
             return
         check = await self._store.check_send(
-            request.user_id or None, request.recipient_email or None, self._queue_limit, request.request_id or None
+            request.user_id or None, _email(request), self._queue_limit, request.request_id or None
         )
         if not check.answered:
             person = [request.user_id.lower()] if request.user_id else []
@@ -182,6 +183,10 @@ class NotificationService:
         if name and name not in self._time_zones:
             violation = errors.FieldViolation("time_zone", "time_zone.unknown", "must be the name of an IANA time zone")
             raise errors.InvalidArgument([violation])
+
+
+def _email(request: notification_service_pb2.SendNotificationRequest) -> str | None:
+    return normal_email_address(request.recipient_email) if request.recipient_email else None
 
 
 def _content(request: Any) -> tuple[str, dict[str, Any]]:

@@ -36,8 +36,8 @@ JOURNEYS = (
 # Over PostgreSQL's protocol all of them, over REST the journeys: twice as many would take twice as long.
 CHOSEN = ("-k", "not rest or journey")
 # What the previous version promised and this one's schema withdraws: a place that is used exactly, distances to a tenth
-# of a mile, attackers who all measure from where they are, a candidate who does not exist told apart from others, and an
-# email of each change of a meetup at once.
+# of a mile, attackers who all measure from where they are, a candidate who does not exist told apart from others, and
+# an email of each change of a meetup at once.
 WITHDRAWN = (
     "matching/test_bad_input.py::test_unknown_people",
     "matching/test_journey.py::test_candidates_come_in_pages",

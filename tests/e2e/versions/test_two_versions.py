@@ -175,8 +175,8 @@ async def check_emails(pair: Pair, sql: asyncpg.Connection, resend: ResendServer
     pair.transcript.note(f"emails: {dict(states)}; the provider took {taken.total()}, replayed {resend.replays}")
     assert taken == sent
     assert sent.total() > 50
-    # PENDING are reminders of meetups to come, CANCELLED those of meetups that were cancelled. Who got as many emails as
-    # an address may has the others held, and a digest to come.
+    # PENDING are reminders of meetups to come, CANCELLED those of meetups that were cancelled. Who got as many emails
+    # as an address may has the others held, and a digest to come.
     assert set(states) <= {"SENT", "PENDING", "CANCELLED"}
     waiting = [row for row in rows if row["state"] == "PENDING" and row["digest_id"] is None]
     assert {row["kind"] for row in waiting} - {"DIGEST"} == {"SESSION_REMINDER"}

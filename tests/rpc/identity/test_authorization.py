@@ -175,13 +175,14 @@ async def test_forged_none_algorithm_is_no_credential(channel: grpc.aio.Channel)
 
 
 async def test_logs_name_callers_and_hold_no_credential() -> None:
-    """The access log knows back ends by name and users as users; keys, tokens and ids are not in it."""
+    """The access log knows back ends by name and users as users; keys, tokens, ids and addresses are not in it."""
     edge = Edge()
+    token = user_token(OWN, email="ann@example.org")
     async with open_identity(Settings(_env_file=None, **SETTINGS)) as identity:
         handler = guarded_handler(MATCHING, None, edge.replaced(identity), identity)
         async with channel_to(Application([handler], Health(()), edge.registry)) as channel:
-            for credential in (KEY, user_token(OWN), None, "garbage"):
+            for credential in (KEY, token, None, "garbage"):
                 await call(channel, MATCHING.methods_by_name["GetProfile"], credential)
     log = b"".join(edge.log_lines()).decode()
     assert [name in log for name in ('"booking"', '"user"', '"local"')] == [True, True, True]
-    assert not any(secret in log for secret in (KEY, user_token(OWN)[:20], "garbage", OWN))
+    assert not any(secret in log for secret in (KEY, token[:20], "garbage", OWN, "ann@example.org"))

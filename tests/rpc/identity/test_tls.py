@@ -51,10 +51,11 @@ class Authority:
 
     def settings(self, *, mutual: bool) -> Settings:
         """Return settings that serve TLS with these files."""
+        entries = f"{SETTINGS['api_keys']},billing.internal:matching:certificate"
         files = {"tls_cert_file": self.folder / "cert.pem", "tls_key_file": self.folder / "key.pem"}
         if mutual:
             files["tls_client_ca_file"] = self.folder / "ca.pem"
-        return Settings(_env_file=None, **SETTINGS, **files)
+        return Settings(_env_file=None, **SETTINGS | {"api_keys": entries}, **files)
 
     def channel(self, port: int, client: trustme.LeafCert | None = None) -> grpc.aio.Channel:
         """Return a channel that trusts the authority and shows a certificate, if it has one."""
@@ -100,7 +101,7 @@ async def test_key_over_tls(authority: Authority) -> None:
 
 
 async def test_certificate_names_the_caller(authority: Authority) -> None:
-    """A client certificate's name is the caller; a key sent beside it counts instead."""
+    """A client certificate's name is the caller, by its entry; a key sent beside it counts instead."""
     notes = Notes()
     async with serving(authority.settings(mutual=True), notes) as port:
         client = authority.ca.issue_cert("billing.internal")

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wingmanmatch_server.identity.api_keys import ApiKeyError, ApiKeys, create_key, parse_keys
+from wingmanmatch_server.bootstrap import SERVICES
+from wingmanmatch_server.identity.api_keys import SCOPES, ApiKeyError, ApiKeys, create_key, parse_keys
+from wingmanmatch_server.interceptors.policy import methods_of
 
 SECRET = "s" * 43
 
@@ -57,6 +59,29 @@ def test_wrong_entry_is_told_by_its_place_alone(entry: str) -> None:
         parse_keys(f"# keys\n\n{entry}\n", "keys.txt")
     assert str(raised.value).startswith("keys.txt, line 3: ")
     assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("scopes", [["bogus"], ["matching", "moderatoin"], ["Matching"], [""]])
+def test_unknown_scope_is_refused(scopes: list[str]) -> None:
+    """A scope that does not exist makes neither a key nor an entry, and both say so by the same sentence."""
+    with pytest.raises(ApiKeyError) as made:
+        create_key("booking", scopes, SECRET)
+    with pytest.raises(ApiKeyError) as parsed:
+        parse_keys(f"booking:{'+'.join(scopes)}:{'0' * 64}", "API_KEYS")
+    assert str(made.value).partition(": ")[2] == str(parsed.value).partition(": ")[2]
+
+
+def test_unknown_scope_is_named_with_the_known_ones() -> None:
+    """Whoever mistyped a scope reads which it is and what there is to choose from."""
+    with pytest.raises(ApiKeyError) as raised:
+        create_key("booking", ["matching", "bogus"], SECRET)
+    assert str(raised.value) == f"the new key: there is no scope 'bogus'; the scopes are {', '.join(SCOPES)}"
+
+
+def test_every_area_of_the_api_has_a_scope() -> None:
+    """The scopes are the areas that the protos have, beside those for all of them and for administration."""
+    areas = {method.area for service in SERVICES for method in methods_of(service)}
+    assert set(SCOPES) == areas | {"*", "admin"}
 
 
 @given(st.text(max_size=200))

@@ -368,7 +368,7 @@ class MatchingService:
         counted is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a
         refused call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but
         for blocks, for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons:
-        FIELD_INVALID, REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
+        FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
 
         Args:
             profile: The whole profile; `create_time` and `update_time` are ignored.
@@ -654,8 +654,9 @@ class MatchingService:
         Every message carries a `resume_token`; a call with the last one received continues without gap or repetition,
         at any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while
         nothing happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with
-        ABORTED, and every reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND,
-        RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+        ABORTED, and every reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a
+        reader that is ended with UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND,
+        RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
 
         A stream that breaks is opened again where it was: every event comes once. Errors that will not pass are raised.
 
@@ -1094,7 +1095,8 @@ class NotificationService:
 
         Args:
             user_id: To whom. May be left out where `recipient_email` is given.
-            recipient_email: Where to. Empty means the address in the person's profile.
+            recipient_email: Where to. Empty means the address in the person's profile. A domain may be
+                internationalized.
             match_invitation: An invitation to meet.
             match_acceptance: A yes to an invitation.
             match_decline: A no to an invitation.

@@ -67,6 +67,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The server is stopping; another replica will answer."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 18
     """The server has as many calls under way as it takes; `google.rpc.RetryInfo` says when to try again."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 19
+    """The user's token expired while the stream that it opened was open; open it again with a new token."""
     ERROR_REASON_PROFILE_NOT_FOUND: _ErrorReason.ValueType  # 30
     """No profile exists for `metadata.user_id`."""
     ERROR_REASON_PROFILE_INACTIVE: _ErrorReason.ValueType  # 31
@@ -101,6 +103,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Events after the resume token are no longer kept."""
     ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 44
     """The reader of a stream was too slow; it may resume."""
+    ERROR_REASON_EMAIL_NOT_VERIFIED: _ErrorReason.ValueType  # 45
+    """The user's token does not vouch for the email address; `google.rpc.BadRequest` names the field."""
     ERROR_REASON_MEETUP_NOT_FOUND: _ErrorReason.ValueType  # 50
     """No meet-up with this id exists, or the person has no part in it."""
     ERROR_REASON_MEETUP_EXISTS: _ErrorReason.ValueType  # 51
@@ -216,6 +220,8 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 17
 """The server is stopping; another replica will answer."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 18
 """The server has as many calls under way as it takes; `google.rpc.RetryInfo` says when to try again."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 19
+"""The user's token expired while the stream that it opened was open; open it again with a new token."""
 ERROR_REASON_PROFILE_NOT_FOUND: ErrorReason.ValueType  # 30
 """No profile exists for `metadata.user_id`."""
 ERROR_REASON_PROFILE_INACTIVE: ErrorReason.ValueType  # 31
@@ -248,6 +254,8 @@ ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 43
 """Events after the resume token are no longer kept."""
 ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 44
 """The reader of a stream was too slow; it may resume."""
+ERROR_REASON_EMAIL_NOT_VERIFIED: ErrorReason.ValueType  # 45
+"""The user's token does not vouch for the email address; `google.rpc.BadRequest` names the field."""
 ERROR_REASON_MEETUP_NOT_FOUND: ErrorReason.ValueType  # 50
 """No meet-up with this id exists, or the person has no part in it."""
 ERROR_REASON_MEETUP_EXISTS: ErrorReason.ValueType  # 51

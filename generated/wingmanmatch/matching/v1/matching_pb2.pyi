@@ -348,15 +348,21 @@ class Profile(_message.Message):
     user_id: _builtins.str
     """Identifies the person; a UUID chosen by the caller, in Supabase the id of the auth user."""
     email: _builtins.str
-    """Where mail for the person goes. Never shown to others."""
+    """Where email for the person goes. Never shown to others.
+
+    A user's own token sets the verified address of its `email` claim, given or left out, and no other. Back ends give
+    any, and must. The domain is returned in lower case and in ASCII.
+    """
     first_name: _builtins.str
-    """How others address the person."""
+    """How others address the person: a name, without links, and not one of WingmanMatch or its staff."""
     last_name: _builtins.str
     """Never shown to others."""
     bio: _builtins.str
     """What the person tells about themselves."""
     photo_url: _builtins.str
-    """A picture, as an https address."""
+    """A picture, as an https address on a host that the server's PHOTO_HOSTS allows, or in Supabase's storage. What is
+    stored of other hosts is not shown.
+    """
     experience_level: Global___ExperienceLevel.ValueType
     """How used the person is to approaching others. Pairs are of the same level or of neighbouring ones."""
     confidence_archetype: Global___ConfidenceArchetype.ValueType

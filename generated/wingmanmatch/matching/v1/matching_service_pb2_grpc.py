@@ -144,7 +144,7 @@ class MatchingServiceServicer:
         is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
         call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks,
         for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID,
-        REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
+        EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,8 +245,9 @@ class MatchingServiceServicer:
         Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
         any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
         happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
-        reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
-        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+        reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a reader that is ended with
+        UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,7 +27,7 @@ class MatchingServiceStub:
     is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
     call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks,
     for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID,
-    REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
+    EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
     """
     GetProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetProfileRequest, _matching_service_pb2.GetProfileResponse]
     """Returns a person's profile, without the location.
@@ -86,8 +86,9 @@ class MatchingServiceStub:
     Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
     any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
     happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
-    reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
-    RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+    reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a reader that is ended with
+    UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+    RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
     """
     BlockUser: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.BlockUserRequest, _matching_service_pb2.BlockUserResponse]
     """Keeps two people from ever being shown to or matched with one another. Ends a live match between them.
@@ -143,7 +144,7 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
         call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks,
         for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID,
-        REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
+        EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
         """
 
     @_abc_1.abstractmethod
@@ -262,8 +263,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
         any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
         happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
-        reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
-        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+        reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a reader that is ended with
+        UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
         """
 
     @_abc_1.abstractmethod

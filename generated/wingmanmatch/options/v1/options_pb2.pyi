@@ -94,6 +94,34 @@ ACCESS_ADMIN: Access.ValueType  # 4
 """A calling back end that was given the administration scope."""
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
+class _TextKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TextKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TextKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TEXT_KIND_UNSPECIFIED: _TextKind.ValueType  # 0
+    """Any text."""
+    TEXT_KIND_PERSON_NAME: _TextKind.ValueType  # 1
+    """A person's name: letters of any script, with the marks and signs of names; no link, no name of ours."""
+    TEXT_KIND_PLACE_NAME: _TextKind.ValueType  # 2
+    """The name of a place: has a letter or a digit, and no link."""
+    TEXT_KIND_EMAIL_ADDRESS: _TextKind.ValueType  # 3
+    """An email address at a public domain, which may be internationalized."""
+
+class TextKind(_TextKind, metaclass=_TextKindEnumTypeWrapper):
+    """A kind of text, with rules that a pattern cannot state. docs/identity.md has them."""
+
+TEXT_KIND_UNSPECIFIED: TextKind.ValueType  # 0
+"""Any text."""
+TEXT_KIND_PERSON_NAME: TextKind.ValueType  # 1
+"""A person's name: letters of any script, with the marks and signs of names; no link, no name of ours."""
+TEXT_KIND_PLACE_NAME: TextKind.ValueType  # 2
+"""The name of a place: has a letter or a digit, and no link."""
+TEXT_KIND_EMAIL_ADDRESS: TextKind.ValueType  # 3
+"""An email address at a public domain, which may be internationalized."""
+Global___TextKind: _TypeAlias = TextKind  # noqa: Y015
+
 @_typing.final
 class MethodPolicy(_message.Message):
     """The treatment of one RPC."""
@@ -151,5 +179,8 @@ class MethodPolicy(_message.Message):
 Global___MethodPolicy: _TypeAlias = MethodPolicy  # noqa: Y015
 
 POLICY_FIELD_NUMBER: _builtins.int
+TEXT_KIND_FIELD_NUMBER: _builtins.int
 policy: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___MethodPolicy]
 """How the server treats this RPC."""
+text_kind: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___TextKind.ValueType]
+"""What kind of text a string field takes. An empty string is always accepted by this rule."""

@@ -9,7 +9,7 @@
 
 import type { GenEnum, GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, extDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Duration, MethodOptions } from "@bufbuild/protobuf/wkt";
+import type { Duration, FieldOptions, MethodOptions } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_descriptor, file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file wingmanmatch/options/v1/options.proto.
  */
 export const file_wingmanmatch_options_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSKGAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kqpwEKCkRlcGVuZGVuY3kSGgoWREVQRU5ERU5DWV9VTlNQRUNJRklFRBAAEhcKE0RFUEVOREVOQ1lfREFUQUJBU0UQARIUChBERVBFTkRFTkNZX1JFRElTEAISFAoQREVQRU5ERU5DWV9FTUFJTBADEhsKF0RFUEVOREVOQ1lfRVhURVJOQUxfQVBJEAQSGwoXREVQRU5ERU5DWV9SQVRFX0xJTUlURVIQBSpqCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEg8KC0FDQ0VTU19VU0VSEAISEgoOQUNDRVNTX0JBQ0tFTkQQAxIQCgxBQ0NFU1NfQURNSU4QBDpfCgZwb2xpY3kSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjLhwMgASgLMiUud2luZ21hbm1hdGNoLm9wdGlvbnMudjEuTWV0aG9kUG9saWN5UgZwb2xpY3liBnByb3RvMw", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
+  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSKGAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kqpwEKCkRlcGVuZGVuY3kSGgoWREVQRU5ERU5DWV9VTlNQRUNJRklFRBAAEhcKE0RFUEVOREVOQ1lfREFUQUJBU0UQARIUChBERVBFTkRFTkNZX1JFRElTEAISFAoQREVQRU5ERU5DWV9FTUFJTBADEhsKF0RFUEVOREVOQ1lfRVhURVJOQUxfQVBJEAQSGwoXREVQRU5ERU5DWV9SQVRFX0xJTUlURVIQBSpqCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEg8KC0FDQ0VTU19VU0VSEAISEgoOQUNDRVNTX0JBQ0tFTkQQAxIQCgxBQ0NFU1NfQURNSU4QBCp3CghUZXh0S2luZBIZChVURVhUX0tJTkRfVU5TUEVDSUZJRUQQABIZChVURVhUX0tJTkRfUEVSU09OX05BTUUQARIYChRURVhUX0tJTkRfUExBQ0VfTkFNRRACEhsKF1RFWFRfS0lORF9FTUFJTF9BRERSRVNTEAM6XwoGcG9saWN5Eh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYy4cDIAEoCzIlLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLk1ldGhvZFBvbGljeVIGcG9saWN5Ol8KCXRleHRfa2luZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYy4cDIAEoDjIhLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLlRleHRLaW5kUgh0ZXh0S2luZGIGcHJvdG8z", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
 
 /**
  * The treatment of one RPC.
@@ -184,10 +184,59 @@ export const AccessSchema: GenEnum<Access> = /*@__PURE__*/
   enumDesc(file_wingmanmatch_options_v1_options, 1);
 
 /**
+ * A kind of text, with rules that a pattern cannot state. docs/identity.md has them.
+ *
+ * @generated from enum wingmanmatch.options.v1.TextKind
+ */
+export enum TextKind {
+  /**
+   * Any text.
+   *
+   * @generated from enum value: TEXT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A person's name: letters of any script, with the marks and signs of names; no link, no name of ours.
+   *
+   * @generated from enum value: TEXT_KIND_PERSON_NAME = 1;
+   */
+  PERSON_NAME = 1,
+
+  /**
+   * The name of a place: has a letter or a digit, and no link.
+   *
+   * @generated from enum value: TEXT_KIND_PLACE_NAME = 2;
+   */
+  PLACE_NAME = 2,
+
+  /**
+   * An email address at a public domain, which may be internationalized.
+   *
+   * @generated from enum value: TEXT_KIND_EMAIL_ADDRESS = 3;
+   */
+  EMAIL_ADDRESS = 3,
+}
+
+/**
+ * Describes the enum wingmanmatch.options.v1.TextKind.
+ */
+export const TextKindSchema: GenEnum<TextKind> = /*@__PURE__*/
+  enumDesc(file_wingmanmatch_options_v1_options, 2);
+
+/**
  * How the server treats this RPC.
  *
  * @generated from extension: wingmanmatch.options.v1.MethodPolicy policy = 50123;
  */
 export const policy: GenExtension<MethodOptions, MethodPolicy> = /*@__PURE__*/
   extDesc(file_wingmanmatch_options_v1_options, 0);
+
+/**
+ * What kind of text a string field takes. An empty string is always accepted by this rule.
+ *
+ * @generated from extension: wingmanmatch.options.v1.TextKind text_kind = 50123;
+ */
+export const text_kind: GenExtension<FieldOptions, TextKind> = /*@__PURE__*/
+  extDesc(file_wingmanmatch_options_v1_options, 1);
 
