@@ -70,7 +70,7 @@ class Authenticator:
         if credential.startswith(PREFIX):
             entry = self._keys.find(credential)
             if entry is not None:
-                return Caller(entry.name, scopes=entry.scopes)
+                return Caller(entry.name, scopes=entry.scopes, calls_per_second=entry.calls_per_second)
         elif self._tokens is not None and len(credential) <= MAX_CREDENTIAL:
             return await self._by_token(self._tokens, credential)
         raise invalid_credential()
@@ -98,9 +98,10 @@ class Authenticator:
         if not names:
             return None
         name = names[0].decode()
-        scopes = self._keys.scopes_of_certificate(name)
+        entry = self._keys.entry_of_certificate(name)
         # The authority is the operator's own: it has said whom it trusts by signing.
-        return Caller(name, scopes=frozenset({ALL_AREAS}) if scopes is None else scopes)
+        scopes = entry.scopes if entry else frozenset({ALL_AREAS})
+        return Caller(name, scopes=scopes, calls_per_second=entry.calls_per_second if entry else None)
 
 
 def invalid_credential() -> errors.Unauthenticated:

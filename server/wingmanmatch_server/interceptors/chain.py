@@ -18,16 +18,29 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.policy import Method, methods_of
 
 
+ADMIN = "admin"  # the scope of administration
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the name of a calling back end and its scopes, or the user whose credential it is."""
+    """Who calls: the name of a calling backend and its scopes, or the user whose credential it is.
+
+    `calls_per_second` is how many calls a backend may make, None where its credential does not say.
+    """
 
     name: str
     user_id: str | None = None
     scopes: frozenset[str] = frozenset()
+    calls_per_second: int | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may administer the server."""
+        return self is LOCAL or ADMIN in self.scopes
 
 
-LOCAL = Caller("local")
+LOCAL = Caller("local")  # whoever calls a server that asks for no credentials
+ANONYMOUS = Caller("anonymous")  # calls without a credential, where others have one
 
 
 class Call:

@@ -16,6 +16,7 @@ def test_without_a_file_the_built_in_policies_are_in_force() -> None:
     }
     assert limits == {
         "auth_endpoint": (10, 10_000_000),
+        "backend_api": (2000, 1000),
         "challenge_submit": (20, 5_000_000),
         "email_send": (3, 100_000_000),
         "match_request": (5, 20_000_000),
