@@ -23,8 +23,8 @@ empty value counts as none. All problems are reported at once when a command sta
 `wingmanmatch doctor` says whether what the settings lead to works.
 
 A secret may be in a file instead, as container platforms mount them: the variable of its name and `_FILE`, such as
-`LINK_SECRET_FILE=/run/secrets/link`, is the file's path. The file is read when a command starts, in UTF-8; one line
-break at its end does not count. It is an error if the file cannot be read or is empty, and if both variables are set.
+`SIGNING_SECRET_FILE=/run/secrets/signing`, is the file's path. The file is read when a command starts, in UTF-8; one
+line break at its end does not count. It is an error if the file cannot be read or is empty, and if both variables are set.
 `REDIS_PASSWORD_FILE` and `DATABASE_PASSWORD_FILE` are settings of their own, read for each new connection.
 
 | variable | default | values | what it does |

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from wingmanmatch_server.bootstrap.area import Area
 from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.core import Core
-from wingmanmatch_server.bootstrap.mail import link_secret
+from wingmanmatch_server.bootstrap.signing import signing_secrets
 from wingmanmatch_server.challenge.catalogue import CHANNEL, Catalogue
 from wingmanmatch_server.challenge.copies import RedisCopies
 from wingmanmatch_server.challenge.service import ChallengeService
@@ -74,4 +74,4 @@ async def open_challenges(
 
 def make_share_links(settings: Settings, feature: str) -> ShareLinks:
     """Return the links of match_sharing or of challenge_sharing."""
-    return ShareLinks(feature, None if settings.why_not_shared(feature) else link_secret(settings))
+    return ShareLinks(feature, [] if settings.why_not_shared(feature) else signing_secrets(settings))
