@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.policy import Method, methods_of
+from wingmanmatch_server.interceptors.requests import RequestReader, decoded, deserializer
 
 
 ADMIN = "admin"  # the scope of administration
@@ -70,28 +70,24 @@ class Interceptor(Protocol):
         """Return `proceed` with this concern around it, or `proceed` itself where the method needs none of it."""
 
 
-class Undecodable(Message):
-    """Stands for request bytes that are not the message they should be."""
-
-
 class ClientGone(Exception):
     """The client left while a stream was being written."""
 
 
-UNDECODABLE = Undecodable()
-
-
 def service_handler(
-    service: ServiceDescriptor, implementation: object | None, interceptors: Sequence[Interceptor]
+    service: ServiceDescriptor,
+    implementation: object | None,
+    interceptors: Sequence[Interceptor],
+    reader: RequestReader | None = None,
 ) -> grpc.GenericRpcHandler:
     """Return what serves `service`: the RPC `GetMatch` by the implementation's `get_match`.
 
-    An RPC that the implementation lacks answers UNIMPLEMENTED, reason NOT_IMPLEMENTED.
+    `reader` reads the requests; several services may share one. An RPC that the implementation lacks answers UNIMPLEMENTED, reason NOT_IMPLEMENTED.
     """
-    handlers = {}
+    handlers, reader = {}, reader or RequestReader()
     for method in methods_of(service):
         behaviour = getattr(implementation, snake_case(method.name), _not_implemented)
-        handlers[method.name] = _handler(method, bound(method, interceptors, _innermost(method, behaviour)))
+        handlers[method.name] = _handler(method, bound(method, interceptors, _innermost(method, behaviour)), reader)
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
@@ -127,48 +123,24 @@ def _innermost(method: Method, behaviour: Callable[[Any, Call], Any]) -> Proceed
     return write_stream
 
 
-def _handler(method: Method, proceed: Proceed) -> "grpc.RpcMethodHandler[Any, Any]":
-    async def serve(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-        return await proceed(request, Call(context))
+def _handler(method: Method, proceed: Proceed, reader: RequestReader) -> "grpc.RpcMethodHandler[Any, Any]":
+    async def serve(requests: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        return await proceed(await reader.read(requests), Call(context))
 
     async def serve_stream(requests: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
         return await proceed(_decoded(requests), Call(context))
 
-    make = _MAKE[method.client_streaming, method.server_streaming]
-    handle: Any = serve_stream if method.client_streaming else serve
-    return make(handle, deserializer(method.request), method.response.SerializeToString)
+    return make_handler(method, serve_stream if method.client_streaming else serve)
+
+
+def make_handler(method: Method, handle: Callable[..., Awaitable[Any]]) -> "grpc.RpcMethodHandler[Any, Any]":
+    """Return what handles calls of an RPC by `handle`, which takes the requests and the context."""
+    serialize: Any = method.response.SerializeToString
+    if method.server_streaming:
+        return grpc.stream_stream_rpc_method_handler(handle, deserializer(method.request), serialize)
+    return grpc.stream_unary_rpc_method_handler(handle, deserializer(method.request), serialize)
 
 
 async def _decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield decoded(request)
-
-
-def decoded(request: Any) -> Any:
-    """Return the request. Raises errors.InvalidArgument if its bytes were not decodable."""
-    if request is UNDECODABLE:
-        message = "the request's bytes are not the message of this method"
-        raise errors.InvalidArgument((), "REQUEST_UNDECODABLE", message)
-    return request
-
-
-def deserializer(message: type[Message]) -> Callable[[bytes], Message]:
-    """Return what makes requests of bytes, and UNDECODABLE of those that are none."""
-    parse = message.FromString
-
-    def deserialize(data: bytes) -> Message:
-        # An exception here would reach the client with its class and text.
-        try:
-            return parse(data)
-        except DecodeError:
-            return UNDECODABLE
-
-    return deserialize
-
-
-_MAKE: dict[tuple[bool, bool], Callable[..., "grpc.RpcMethodHandler[Any, Any]"]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
