@@ -5,7 +5,7 @@ grpcio 1.85 every *registered* method makes every RPC of the server dearer.
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,11 +13,13 @@ from typing import Any, Protocol
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
+from wingmanmatch.options.v1 import options_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.policy import Method, methods_of
 from wingmanmatch_server.interceptors.requests import RequestReader, decoded, deserializer
 
 
+RpcMethodHandler = grpc.RpcMethodHandler  # of any messages
 ADMIN = "admin"  # the scope of administration
 
 
@@ -79,16 +81,36 @@ def service_handler(
     implementation: object | None,
     interceptors: Sequence[Interceptor],
     reader: RequestReader | None = None,
-) -> grpc.GenericRpcHandler:
+) -> "ServiceHandler":
     """Return what serves `service`: the RPC `GetMatch` by the implementation's `get_match`.
 
     `reader` reads the requests; several services may share one. An RPC that the implementation lacks answers UNIMPLEMENTED, reason NOT_IMPLEMENTED.
     """
-    handlers, reader = {}, reader or RequestReader()
+    quick, timed, reader = {}, {}, reader or RequestReader()
     for method in methods_of(service):
         behaviour = getattr(implementation, snake_case(method.name), _not_implemented)
-        handlers[method.name] = _handler(method, bound(method, interceptors, _innermost(method, behaviour)), reader)
-    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+        proceed = bound(method, interceptors, _innermost(method, behaviour))
+        timed[method.path] = _timed_handler(method, proceed, reader)
+        if not method.client_streaming and method.policy.access != options_pb2.ACCESS_PUBLIC:
+            quick[method.path] = _quick_handler(method, proceed, reader)
+    return ServiceHandler(quick, timed, reader)
+
+
+class ServiceHandler(grpc.GenericRpcHandler):
+    """Serves each method in one of two ways: `quick`, where it has one and few requests are waited for, or `timed`."""
+
+    def __init__(
+        self, quick: Mapping[str, RpcMethodHandler], timed: Mapping[str, RpcMethodHandler], reader: RequestReader
+    ) -> None:
+        self._quick = quick
+        self.timed = timed
+        self._reader = reader
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """See `grpc.GenericRpcHandler.service`."""
+        path = handler_call_details.method
+        quick = self._quick.get(path)
+        return quick if quick is not None and self._reader.leave() else self.timed.get(path)
 
 
 def bound(method: Method, interceptors: Sequence[Interceptor], proceed: Proceed) -> Proceed:
@@ -123,22 +145,31 @@ def _innermost(method: Method, behaviour: Callable[[Any, Call], Any]) -> Proceed
     return write_stream
 
 
-def _handler(method: Method, proceed: Proceed, reader: RequestReader) -> "grpc.RpcMethodHandler[Any, Any]":
+def _quick_handler(method: Method, proceed: Proceed, reader: RequestReader) -> RpcMethodHandler:
+    async def serve(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        reader.arrived()
+        return await proceed(request, Call(context))
+
+    handle: Any = serve
+    make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+    return make(handle, deserializer(method.request), method.response.SerializeToString)
+
+
+def _timed_handler(method: Method, proceed: Proceed, reader: RequestReader) -> RpcMethodHandler:
     async def serve(requests: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
         return await proceed(await reader.read(requests), Call(context))
 
     async def serve_stream(requests: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
         return await proceed(_decoded(requests), Call(context))
 
-    return make_handler(method, serve_stream if method.client_streaming else serve)
+    return stream_handler(method, serve_stream if method.client_streaming else serve)
 
 
-def make_handler(method: Method, handle: Callable[..., Awaitable[Any]]) -> "grpc.RpcMethodHandler[Any, Any]":
+def stream_handler(method: Method, handle: Callable[..., Awaitable[Any]]) -> RpcMethodHandler:
     """Return what handles calls of an RPC by `handle`, which takes the requests and the context."""
     serialize: Any = method.response.SerializeToString
-    if method.server_streaming:
-        return grpc.stream_stream_rpc_method_handler(handle, deserializer(method.request), serialize)
-    return grpc.stream_unary_rpc_method_handler(handle, deserializer(method.request), serialize)
+    make = grpc.stream_stream_rpc_method_handler if method.server_streaming else grpc.stream_unary_rpc_method_handler
+    return make(handle, deserializer(method.request), serialize)
 
 
 async def _decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

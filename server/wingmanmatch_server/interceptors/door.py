@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.interceptors.chain import Call, Interceptor, bound, make_handler, service_handler
+from wingmanmatch_server.interceptors.chain import Call, Interceptor, ServiceHandler, bound, service_handler, stream_handler
 from wingmanmatch_server.interceptors.policy import Method, methods_of
 from wingmanmatch_server.interceptors.requests import RequestReader
 
@@ -46,7 +46,7 @@ class Guarded(grpc.GenericRpcHandler):
 
     def __init__(
         self,
-        handler: grpc.GenericRpcHandler,
+        handler: ServiceHandler,
         service: ServiceDescriptor,
         interceptors: Sequence[Interceptor],
         doorkeeper: Doorkeeper,
@@ -63,13 +63,13 @@ class Guarded(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """See `grpc.GenericRpcHandler.service`."""
-        handler: Any = self._handler.service(handler_call_details)
         found = self._methods.get(handler_call_details.method)
         if found is None or self._doorkeeper.recognizes(found[0], handler_call_details.invocation_metadata or ()):
-            return handler
-        return self._once_admitted(handler, *found)
+            return self._handler.service(handler_call_details)
+        return self._once_admitted(*found)
 
-    def _once_admitted(self, handler: Any, method: Method, refuse: Callable[..., Any]) -> Any:
+    def _once_admitted(self, method: Method, refuse: Callable[..., Any]) -> Any:
+        handler: Any = self._handler.timed[method.path]
         serve: Serve = handler.stream_stream if method.server_streaming else handler.stream_unary
 
         async def answer(requests: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
@@ -77,7 +77,7 @@ class Guarded(grpc.GenericRpcHandler):
                 await refuse(method.request(), Call(context))
             return await serve(requests, context)
 
-        return make_handler(method, answer)
+        return stream_handler(method, answer)
 
 
 async def _refuse(_request: object, _call: Call) -> None:

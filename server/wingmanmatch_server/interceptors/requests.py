@@ -1,7 +1,8 @@
 """How requests come out of the wire: in time, and decoded.
 
-A call occupies its stream from its headers on. grpc.aio would wait for the request of a unary RPC for as long as the
-connection lives, so every RPC is handled as a stream whose first message is read here.
+A call occupies its stream from its headers on, and grpc.aio waits for the request of a unary RPC for as long as the
+connection lives. A call handled as a stream, whose first message is read here, can be ended. That costs a twentieth of a
+small call, so known callers' calls are left to grpc.aio for as long as few of them wait.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from wingmanmatch_server import errors
 
 PATIENCE = 15.0  # seconds for a request of a megabyte at most
 CHECK_INTERVAL = 5.0  # seconds; a request is waited for up to so much longer than PATIENCE
+MAX_UNTIMED = 256  # calls whose requests grpc.aio waits for; more than a busy process has at any moment
 
 
 class Undecodable(Message):
@@ -40,6 +42,27 @@ class RequestReader:
         self._clock = clock
         self._waiting: dict[asyncio.Task[Any], float] = {}  # in the order in which they began
         self._timer: asyncio.TimerHandle | None = None
+        self._untimed: set[asyncio.Task[Any] | None] = set()
+        self._untimed_checked = -CHECK_INTERVAL
+
+    def leave(self) -> bool:
+        """Leave it to grpc.aio to wait for the request of the current task's call; False where too many are so left."""
+        if len(self._untimed) >= MAX_UNTIMED and not self.has_room():
+            return False
+        self._untimed.add(asyncio.current_task())
+        return True
+
+    def arrived(self) -> None:
+        """Note that the request came for which it was left to grpc.aio to wait."""
+        self._untimed.discard(asyncio.current_task())
+
+    def has_room(self) -> bool:
+        """Tell whether more may be left to grpc.aio; calls that ended without a request are noticed within 5 s."""
+        now = self._clock()
+        if now - self._untimed_checked >= CHECK_INTERVAL:
+            self._untimed_checked = now
+            self._untimed = {task for task in self._untimed if task is not None and not task.done()}
+        return len(self._untimed) < MAX_UNTIMED
 
     @property
     def waiting(self) -> int:
