@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -18,8 +18,7 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.policy import Method, methods_of
 from wingmanmatch_server.interceptors.requests import RequestReader, decoded, deserializer
 
-
-RpcMethodHandler = grpc.RpcMethodHandler  # of any messages
+RpcMethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 ADMIN = "admin"  # the scope of administration
 
 
@@ -84,7 +83,8 @@ def service_handler(
 ) -> "ServiceHandler":
     """Return what serves `service`: the RPC `GetMatch` by the implementation's `get_match`.
 
-    `reader` reads the requests; several services may share one. An RPC that the implementation lacks answers UNIMPLEMENTED, reason NOT_IMPLEMENTED.
+    An RPC that the implementation lacks answers UNIMPLEMENTED, reason NOT_IMPLEMENTED. `reader` reads the requests;
+    several services may share one.
     """
     quick, timed, reader = {}, {}, reader or RequestReader()
     for method in methods_of(service):
@@ -97,7 +97,11 @@ def service_handler(
 
 
 class ServiceHandler(grpc.GenericRpcHandler):
-    """Serves each method in one of two ways: `quick`, where it has one and few requests are waited for, or `timed`."""
+    """Serves each method in one of two ways.
+
+    `quick` leaves it to grpc.aio to wait for the request, where the method has it and few requests are waited for so;
+    `timed` waits as long as the reader does.
+    """
 
     def __init__(
         self, quick: Mapping[str, RpcMethodHandler], timed: Mapping[str, RpcMethodHandler], reader: RequestReader

@@ -11,7 +11,14 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.interceptors.chain import Call, Interceptor, ServiceHandler, bound, service_handler, stream_handler
+from wingmanmatch_server.interceptors.chain import (
+    Call,
+    Interceptor,
+    ServiceHandler,
+    bound,
+    service_handler,
+    stream_handler,
+)
 from wingmanmatch_server.interceptors.policy import Method, methods_of
 from wingmanmatch_server.interceptors.requests import RequestReader
 

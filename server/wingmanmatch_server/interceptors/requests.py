@@ -1,8 +1,8 @@
 """How requests come out of the wire: in time, and decoded.
 
 A call occupies its stream from its headers on, and grpc.aio waits for the request of a unary RPC for as long as the
-connection lives. A call handled as a stream, whose first message is read here, can be ended. That costs a twentieth of a
-small call, so known callers' calls are left to grpc.aio for as long as few of them wait.
+connection lives. A call handled as a stream, whose first message is read here, can be ended. That costs a twentieth of
+a small call, so known callers' calls are left to grpc.aio for as long as few of them wait.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Envoy's rate limit protocol on the same buckets.
 
-A descriptor's entry `policy` names the policy, and its other entries the subject: `key=value&key=value`, percent-encoded,
-so that two descriptors have one bucket only if they have the same entries. No subject of the server's own looks like it.
+A descriptor's entry `policy` names the policy, and its other entries the subject: `key=value&key=value`,
+percent-encoded, so that two descriptors have one bucket only if they have the same entries. No subject of the server's
+own looks like it.
 """
 
 import math

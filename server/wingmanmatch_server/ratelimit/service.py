@@ -180,7 +180,7 @@ def _require_own(descriptors: Descriptors, policies: Policies, call: Call) -> No
         return
     for each in descriptors:
         if policies.policy(each.policy).internal:
-            message = f"tokens of {each.policy}, by which the server limits calls, need the scope {ADMIN} to be put back"
+            message = f"{each.policy} limits calls of the server itself: its tokens need the scope {ADMIN}"
             raise errors.PermissionDenied("ACCESS_DENIED", message, {"policy": each.policy})
 
 

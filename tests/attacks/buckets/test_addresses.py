@@ -50,9 +50,7 @@ async def test_an_address_has_one_spelling(target: Target, address: str) -> None
 
 async def test_a_call_without_a_credential_is_charged_to_its_address(target: Target, address: str) -> None:
     """What everybody may read is limited by address, and one address does not shut another out."""
-    reasons = [
-        await target.call(LIST_CHALLENGES, "", None, (FORWARDED, f"2001:db8:0:4::{n:x}")) for n in range(103)
-    ]
+    reasons = [await target.call(LIST_CHALLENGES, "", None, (FORWARDED, f"2001:db8:0:4::{n:x}")) for n in range(103)]
     assert reasons.count("RATE_LIMITED") >= 1
     assert await target.call(LIST_CHALLENGES, "", None, (FORWARDED, address)) == ""
     assert await target.buckets() == {"rl:{2001:db8:0:4::/64}:public_api", f"rl:{{{address}}}:public_api"}

@@ -23,7 +23,7 @@ BACKEND = f"rl:{{{ENTRY.name}}}:backend_api"
 
 def test_limits_that_protect_people() -> None:
     """They are those of invitations and of signing in."""
-    assert ABOUT_USERS == {REQUEST_MATCH, CREATE_SESSION}
+    assert {REQUEST_MATCH, CREATE_SESSION} == ABOUT_USERS
 
 
 @pytest.mark.parametrize("method", LIMITED)

@@ -86,7 +86,7 @@ async def test_nobody_refills_the_attempts_of_an_address(target: Target, address
 
 @pytest.mark.parametrize("policy", [*INTERNAL, "public_api"])
 async def test_nobody_puts_back_what_the_server_charges(target: Target, policy: str, victim: str) -> None:
-    """Tokens of every internal policy need the scope of administration, in a batch too, and nothing else is put back."""
+    """Tokens of internal policies need the scope of administration, in a batch too; nothing else is put back."""
     await check(target, KEY, descriptor("search", victim, 3))
     asked = [descriptor("search", victim, 3), descriptor(policy, victim)]
     assert (await failure_of(refund(target, KEY, *asked))).reason == "ACCESS_DENIED"

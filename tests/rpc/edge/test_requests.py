@@ -125,7 +125,7 @@ async def test_known_callers_hold_so_many_streams_and_no_more(scene: Scene, path
         await scene.waits(0)
         method = path.rpartition("/")[2]
         await until(lambda: scene.edge.handled(method, "DEADLINE_EXCEEDED") == 300 - MAX_UNTIMED)
-    await until(lambda: scene.room())
+    await until(scene.room)
 
 
 async def test_only_the_late_are_ended(scene: Scene) -> None:
