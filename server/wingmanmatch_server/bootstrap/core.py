@@ -1,7 +1,6 @@
 """Joins what every area stands on."""
 
 import time
-import zoneinfo
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from wingmanmatch_server.bootstrap.signing import signing_secrets
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 from wingmanmatch_server.drivers.redis_url import Kind, parse_redis_url
+from wingmanmatch_server.local_times import time_zones
 from wingmanmatch_server.paging import PageTokens
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
@@ -89,7 +89,7 @@ async def open_core(
             retries=retries,
             policies=policies,
             limiter=limiter,
-            time_zones=zoneinfo.available_timezones(),
+            time_zones=time_zones(),
             signing_secrets=secrets,
             pages=PageTokens(secrets, time.time),
         )

@@ -47,6 +47,7 @@ async def open_notifications(core: Core) -> AsyncIterator[Area]:
         store,
         renderer,
         core.time_zones,
+        core.pages,
         limiter=core.charged,
         webhooks=webhooks,
         queue_limit=settings.mail_queue_limit,
