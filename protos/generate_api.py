@@ -128,6 +128,7 @@ class Reference:
             "access": ACCESS[policy.access],
             "user": policy.user_field,
             "rate_limit": policy.rate_limit,
+            "limits_user": policy.rate_limit_subject == options_pb2.RATE_LIMIT_SUBJECT_USER,
             "deadline": f"{deadline:g} s" if deadline else "",
             "requires": [_dependency(value) for value in policy.requires],
             "uses": [_dependency(value) for value in policy.uses],

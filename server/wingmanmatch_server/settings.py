@@ -79,7 +79,9 @@ class Settings(WithSecretFiles):
         None, description="The project's publishable key (sb_publishable_…), or the older anon key."
     )
     api_keys: str = Field(
-        "", description="Who may call, as `wingmanmatch keys create` prints it: NAME:SCOPES:HASH, separated by commas."
+        "",
+        description="Who may call, as `wingmanmatch keys create` prints it: NAME:SCOPES:HASH, separated by commas; "
+        ":CALLS_PER_SECOND after the hash says how often.",
     )
     api_keys_file: Path | None = Field(
         None, description="A file of such entries, one a line; read again when it changes."

@@ -19,7 +19,7 @@ background.py   work that runs beside the calls
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -55,7 +55,9 @@ from wingmanmatch_server.interceptors.deadline import Deadline
 from wingmanmatch_server.interceptors.door import guarded_handler
 from wingmanmatch_server.interceptors.identity import Identity
 from wingmanmatch_server.interceptors.in_flight import InFlight
-from wingmanmatch_server.interceptors.peer import peer_address_behind
+from wingmanmatch_server.interceptors.peer import PeerAddress, peer_address_behind
+from wingmanmatch_server.interceptors.peer_streams import PeerStreams
+from wingmanmatch_server.interceptors.requests import RequestReader
 from wingmanmatch_server.interceptors.throttle import Throttle
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.settings import Settings
@@ -65,6 +67,11 @@ from wingmanmatch_server.system.reflection import reflection_handlers
 from wingmanmatch_server.telemetry.logs import AccessLog, LineOutput
 from wingmanmatch_server.telemetry.loop import loop_lag, watch_loop
 from wingmanmatch_server.telemetry.metrics import RpcMetrics
+
+# Streams without a credential that may be open at a time, from one address and from all. Load balancers watch health,
+# each by a few streams, and so do clients; tools ask by reflection for moments.
+WATCHES_OF_A_PEER, WATCHES = 200, 2000
+REFLECTIONS_OF_A_PEER, REFLECTIONS = 20, 200
 
 __all__ = ["SERVICES", "Application", "make_interceptors", "open_application"]
 
@@ -152,18 +159,28 @@ def make_handlers(
     """Return what serves every service, the edge around it, with health and reflection."""
     settings, metrics = core.settings, RpcMetrics(core.registry)
     metrics.in_flight(lambda: in_flight.count)
+    reader, peer_of = RequestReader(), peer_address_behind(settings.proxy_networks)
     edge = make_interceptors(
         metrics,
         access_log,
         identity,
-        Throttle(core.charged, peer_address_behind(settings.proxy_networks)),
+        Throttle(core.charged, peer_of),
         Circuit({number: core.breakers[name] for number, name in NAMES.items() if name in core.breakers}),
         Capacity(settings.max_concurrent_calls, settings.max_open_streams, metrics.overloaded),
         Deadline(settings.max_deadline),
     )
     served: Mapping[str, object] = {name: service for area in areas for name, service in area.services.items()}
     return [
-        *(guarded_handler(each, served[each.full_name], [in_flight, *edge], identity) for each in SERVICES),
-        status.health.handler(),
-        *(reflection_handlers([*service_names(), health.SERVICE]) if settings.reflects else ()),
+        *(guarded_handler(each, served[each.full_name], [in_flight, *edge], identity, reader) for each in SERVICES),
+        *open_to_all(settings, status.health, peer_of, reader),
     ]
+
+
+def open_to_all(
+    settings: Settings, health_of: health.Health, peer_of: PeerAddress, reader: RequestReader
+) -> Iterator[grpc.GenericRpcHandler]:
+    """Yield what serves health and reflection, which need no credential, within bounds for each address."""
+    yield health_of.handler(PeerStreams(peer_of, WATCHES_OF_A_PEER, WATCHES), reader)
+    if settings.reflects:
+        streams = PeerStreams(peer_of, REFLECTIONS_OF_A_PEER, REFLECTIONS)
+        yield from reflection_handlers([*service_names(), health.SERVICE], streams, reader)

@@ -74,7 +74,9 @@ class Authenticator:
         if credential.startswith(PREFIX):
             entry = self._keys.find(credential)
             if entry is not None:
-                return Caller(entry.name, scopes=entry.scopes, credential=entry)
+                return Caller(
+                    entry.name, scopes=entry.scopes, calls_per_second=entry.calls_per_second, credential=entry
+                )
         elif self._tokens is not None and len(credential) <= MAX_CREDENTIAL:
             return await self._by_token(self._tokens, credential)
         raise invalid_credential()
@@ -106,7 +108,9 @@ class Authenticator:
         name = names[0].decode()
         entry = self._keys.entry_of_certificate(name)
         # An authority signs for many purposes: only an entry says that a certificate is for calling this server.
-        return Caller(name, scopes=entry.scopes if entry else frozenset(), credential=entry)
+        if entry is None:
+            return Caller(name)
+        return Caller(name, scopes=entry.scopes, calls_per_second=entry.calls_per_second, credential=entry)
 
 
 def invalid_credential() -> errors.Unauthenticated:

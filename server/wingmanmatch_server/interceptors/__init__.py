@@ -13,6 +13,7 @@ Outermost first, in the one order that `bootstrap/` writes down:
     validate  checks the request's fields, also for their kinds of text (`text_kinds`)
 
 `door` stands before them where credentials are asked for: it refuses bad ones before the request has arrived.
+`requests` reads requests and gives up those that do not come; `peer_streams` bounds streams that need no credential.
 
 Each is bound to each method once, at start-up, and returns the next function itself where it has nothing to do.
 """

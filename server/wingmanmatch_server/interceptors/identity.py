@@ -8,14 +8,13 @@ import grpc
 
 from wingmanmatch.options.v1 import options_pb2
 from wingmanmatch_server import errors
-from wingmanmatch_server.interceptors.chain import Call, Caller, Proceed
+from wingmanmatch_server.interceptors.chain import ADMIN, ANONYMOUS, Call, Caller, Proceed
 from wingmanmatch_server.interceptors.door import Metadata
 from wingmanmatch_server.interceptors.open_streams import OpenStreams
 from wingmanmatch_server.interceptors.peer import PeerAddress
 from wingmanmatch_server.interceptors.policy import Method
 
 ALL_AREAS = "*"
-ADMIN = "admin"
 
 
 class Authenticator(Protocol):
@@ -76,6 +75,8 @@ class Identity:
             except errors.Unauthenticated:
                 await self._charge(call)
                 raise
+            if caller is None:
+                call.caller = ANONYMOUS
             return await serve(request, call)
 
         return identify

@@ -2,11 +2,12 @@
 
 from typing import Any, Protocol
 
-from wingmanmatch_server.interceptors.chain import LOCAL, Call, Proceed
+from wingmanmatch.options.v1 import options_pb2
+from wingmanmatch_server.interceptors.chain import ANONYMOUS, LOCAL, Call, Proceed
 from wingmanmatch_server.interceptors.peer import PeerAddress
 from wingmanmatch_server.interceptors.policy import Method
 
-LONGEST_USER = 64  # requests are charged before they are validated, so a user may be named by anything
+USER_ID_LENGTH = 36  # requests are charged before they are validated, so a user may be named by anything
 
 
 class Limiter(Protocol):
@@ -15,9 +16,22 @@ class Limiter(Protocol):
     async def spend(self, policy: str, subject: str, caller: str) -> None:
         """Take one token of `subject`'s bucket when `caller` calls. Raises errors.RateLimited if there is none."""
 
+    async def spend_as_backend(
+        self, backend: str, calls_per_second: int | None, protected: tuple[str, str] | None = None
+    ) -> None:
+        """Take one token of the backend's own bucket, and one of the `protected` policy and subject: both or none.
+
+        Raises errors.RateLimited if one of them has none.
+        """
+
 
 class Throttle:
-    """Spends one token a call: the acting user's, else the caller's, else that of the address the call comes from."""
+    """Spends one token a call.
+
+    A user's token is charged to that user, a call without a credential to the address it comes from, and a backend to
+    its own bucket; where the proto says that a limit is about the user, the user whom the backend names pays as well.
+    Where no credential is configured, whoever names a user is taken for that user.
+    """
 
     def __init__(self, limiter: Limiter | None, peer_of: PeerAddress) -> None:
         """Without a limiter nothing is limited."""
@@ -26,18 +40,31 @@ class Throttle:
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         """See `Interceptor.bind`."""
-        policy, user_of = method.policy.rate_limit, method.user_of or (lambda _request: "")
-        limiter, peer_of = self._limiter, self._peer_of
+        policy, limiter, peer_of = method.policy.rate_limit, self._limiter, self._peer_of
+        protects = method.policy.rate_limit_subject == options_pb2.RATE_LIMIT_SUBJECT_USER
         if limiter is None or not policy:
             return proceed
 
         async def throttle(request: Any, call: Call) -> Any:
-            # One user has one bucket, however the id is written.
-            subject = user_of(request).lower()
-            if not 0 < len(subject) <= LONGEST_USER:
-                # Without credentials every caller is LOCAL, which tells nobody apart.
-                subject = call.caller.name if call.caller is not LOCAL else peer_of(call.context)
-            await limiter.spend(policy, subject, call.caller.name)
+            caller = call.caller
+            if caller.user_id is not None:
+                await limiter.spend(policy, caller.user_id, caller.name)
+            elif caller is LOCAL:
+                await limiter.spend(policy, _named_user(method, request) or peer_of(call.context), caller.name)
+            elif caller is ANONYMOUS:
+                await limiter.spend(policy, peer_of(call.context), caller.name)
+            else:
+                user = _named_user(method, request) if protects else ""
+                await limiter.spend_as_backend(caller.name, caller.calls_per_second, (policy, user) if user else None)
             return await proceed(request, call)
 
         return throttle
+
+
+def _named_user(method: Method, request: Any) -> str:
+    """Return the user whom the request names, empty if it names none.
+
+    What cannot be an id, such as an address, names nobody: it might be the subject of another bucket.
+    """
+    user: str = method.user_of(request).lower() if method.user_of else ""  # one user, however the id is written
+    return user if len(user) == USER_ID_LENGTH and ":" not in user else ""

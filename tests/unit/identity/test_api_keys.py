@@ -30,6 +30,17 @@ def test_only_the_whole_key_opens() -> None:
     assert all(keys.find(wrong) is None for wrong in (key[:-1], key + "s", SECRET, "", entry.digest.hex(), "wmk_é"))
 
 
+@pytest.mark.parametrize(("written", "calls"), [("", None), (":1", 1), (":50", 50), (":100000", 100_000)])
+def test_an_entry_may_say_how_often_its_caller_calls(written: str, calls: int | None) -> None:
+    """A number after the hash, or after `certificate`, is calls a second, and is written again as it was read."""
+    key, entry = create_key("booking", ["*"], SECRET)
+    lines = [f"{entry.line()}{written}", f"booking:*:certificate{written}"]
+    keys = ApiKeys(",".join(lines), None)
+    for found, line in zip((keys.find(key), keys.entry_of_certificate("booking")), lines, strict=True):
+        assert found is not None
+        assert (found.calls_per_second, found.line()) == (calls, line)
+
+
 def test_two_keys_of_one_name_are_both_good() -> None:
     """For as long as a key is being replaced, both open."""
     old, first = create_key("booking", ["matching"], "a" * 43)
@@ -51,6 +62,14 @@ def test_two_keys_of_one_name_are_both_good() -> None:
         "booking:matching:" + "0" * 63,
         "booking:matching:wmk_" + SECRET,
         "x" * 64 + ":matching:" + "0" * 64,
+        "booking:matching:" + "0" * 64 + ":",
+        "booking:matching:" + "0" * 64 + ":0",
+        "booking:matching:" + "0" * 64 + ":-5",
+        "booking:matching:" + "0" * 64 + ":1.5",
+        "booking:matching:" + "0" * 64 + ":100001",
+        "booking:matching:" + "0" * 64 + ":" + "9" * 5000,
+        "booking:matching:" + "0" * 64 + ":\u0665",
+        "booking:matching:" + "0" * 64 + ":5:5",
     ],
 )
 def test_wrong_entry_is_told_by_its_place_alone(entry: str) -> None:

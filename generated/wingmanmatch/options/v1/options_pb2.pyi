@@ -26,6 +26,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RateLimitSubject:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RateLimitSubjectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateLimitSubject.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RATE_LIMIT_SUBJECT_UNSPECIFIED: _RateLimitSubject.ValueType  # 0
+    """The same as RATE_LIMIT_SUBJECT_CALLER."""
+    RATE_LIMIT_SUBJECT_CALLER: _RateLimitSubject.ValueType  # 1
+    """The caller: the user whose token it is; without a credential the address that the call comes from. A backend has a
+    bucket of its own in `backend_api`, and its calls are never charged to the user that they name.
+    """
+    RATE_LIMIT_SUBJECT_USER: _RateLimitSubject.ValueType  # 2
+    """The user named in `user_field`, whoever calls. A backend's call is charged to `backend_api` as well, and is allowed
+    where both have a token.
+    """
+
+class RateLimitSubject(_RateLimitSubject, metaclass=_RateLimitSubjectEnumTypeWrapper):
+    """Whom a rate limit is about.
+
+    A limit that keeps callers from calling too much is about the caller. A limit that protects people, whoever calls, is
+    about the user for whom the call acts.
+    """
+
+RATE_LIMIT_SUBJECT_UNSPECIFIED: RateLimitSubject.ValueType  # 0
+"""The same as RATE_LIMIT_SUBJECT_CALLER."""
+RATE_LIMIT_SUBJECT_CALLER: RateLimitSubject.ValueType  # 1
+"""The caller: the user whose token it is; without a credential the address that the call comes from. A backend has a
+bucket of its own in `backend_api`, and its calls are never charged to the user that they name.
+"""
+RATE_LIMIT_SUBJECT_USER: RateLimitSubject.ValueType  # 2
+"""The user named in `user_field`, whoever calls. A backend's call is charged to `backend_api` as well, and is allowed
+where both have a token.
+"""
+Global___RateLimitSubject: _TypeAlias = RateLimitSubject  # noqa: Y015
+
 class _Dependency:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -134,16 +170,23 @@ class MethodPolicy(_message.Message):
     DEFAULT_DEADLINE_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
     USES_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_SUBJECT_FIELD_NUMBER: _builtins.int
     rate_limit: _builtins.str
-    """Name of the rate limit policy whose bucket a call is charged to. Empty: calls are not limited."""
+    """Name of the rate limit policy that limits calls. Empty: calls are not limited.
+
+    `rate_limit_subject` says whose bucket of it a call is charged to. What a backend calls is charged to the backend's
+    own bucket of the policy `backend_api` instead.
+    """
     user_field: _builtins.str
     """Path of the request field that names the acting user, such as `user_id` or `profile.user_id`.
 
-    The bucket charged is that user's, and a caller who holds a user's credential may name no other user here.
-    Empty: the request acts for nobody in particular, and the bucket charged is the caller's.
+    A caller who holds a user's credential may name no other user here. Empty: the request acts for nobody in
+    particular.
     """
     access: Global___Access.ValueType
     """Who may call."""
+    rate_limit_subject: Global___RateLimitSubject.ValueType
+    """Whose bucket of `rate_limit` a call is charged to."""
     @_builtins.property
     def requires(self) -> _containers.RepeatedScalarFieldContainer[Global___Dependency.ValueType]:
         """What the RPC cannot work without. While the circuit breaker of one of these is open the call is refused with
@@ -169,10 +212,11 @@ class MethodPolicy(_message.Message):
         default_deadline: _duration_pb2.Duration | None = ...,
         access: Global___Access.ValueType = ...,
         uses: _abc.Iterable[Global___Dependency.ValueType] | None = ...,
+        rate_limit_subject: Global___RateLimitSubject.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_deadline", b"default_deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "requires", b"requires", "user_field", b"user_field", "uses", b"uses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "rate_limit_subject", b"rate_limit_subject", "requires", b"requires", "user_field", b"user_field", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

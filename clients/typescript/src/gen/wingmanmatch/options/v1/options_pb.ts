@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file wingmanmatch/options/v1/options.proto.
  */
 export const file_wingmanmatch_options_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSKGAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kqpwEKCkRlcGVuZGVuY3kSGgoWREVQRU5ERU5DWV9VTlNQRUNJRklFRBAAEhcKE0RFUEVOREVOQ1lfREFUQUJBU0UQARIUChBERVBFTkRFTkNZX1JFRElTEAISFAoQREVQRU5ERU5DWV9FTUFJTBADEhsKF0RFUEVOREVOQ1lfRVhURVJOQUxfQVBJEAQSGwoXREVQRU5ERU5DWV9SQVRFX0xJTUlURVIQBSpqCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEg8KC0FDQ0VTU19VU0VSEAISEgoOQUNDRVNTX0JBQ0tFTkQQAxIQCgxBQ0NFU1NfQURNSU4QBCp3CghUZXh0S2luZBIZChVURVhUX0tJTkRfVU5TUEVDSUZJRUQQABIZChVURVhUX0tJTkRfUEVSU09OX05BTUUQARIYChRURVhUX0tJTkRfUExBQ0VfTkFNRRACEhsKF1RFWFRfS0lORF9FTUFJTF9BRERSRVNTEAM6XwoGcG9saWN5Eh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYy4cDIAEoCzIlLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLk1ldGhvZFBvbGljeVIGcG9saWN5Ol8KCXRleHRfa2luZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYy4cDIAEoDjIhLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLlRleHRLaW5kUgh0ZXh0S2luZGIGcHJvdG8z", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
+  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSLNAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSRQoScmF0ZV9saW1pdF9zdWJqZWN0GAcgASgOMikud2luZ21hbm1hdGNoLm9wdGlvbnMudjEuUmF0ZUxpbWl0U3ViamVjdCpyChBSYXRlTGltaXRTdWJqZWN0EiIKHlJBVEVfTElNSVRfU1VCSkVDVF9VTlNQRUNJRklFRBAAEh0KGVJBVEVfTElNSVRfU1VCSkVDVF9DQUxMRVIQARIbChdSQVRFX0xJTUlUX1NVQkpFQ1RfVVNFUhACKqcBCgpEZXBlbmRlbmN5EhoKFkRFUEVOREVOQ1lfVU5TUEVDSUZJRUQQABIXChNERVBFTkRFTkNZX0RBVEFCQVNFEAESFAoQREVQRU5ERU5DWV9SRURJUxACEhQKEERFUEVOREVOQ1lfRU1BSUwQAxIbChdERVBFTkRFTkNZX0VYVEVSTkFMX0FQSRAEEhsKF0RFUEVOREVOQ1lfUkFURV9MSU1JVEVSEAUqagoGQWNjZXNzEhYKEkFDQ0VTU19VTlNQRUNJRklFRBAAEhEKDUFDQ0VTU19QVUJMSUMQARIPCgtBQ0NFU1NfVVNFUhACEhIKDkFDQ0VTU19CQUNLRU5EEAMSEAoMQUNDRVNTX0FETUlOEAQqdwoIVGV4dEtpbmQSGQoVVEVYVF9LSU5EX1VOU1BFQ0lGSUVEEAASGQoVVEVYVF9LSU5EX1BFUlNPTl9OQU1FEAESGAoUVEVYVF9LSU5EX1BMQUNFX05BTUUQAhIbChdURVhUX0tJTkRfRU1BSUxfQUREUkVTUxADOl8KBnBvbGljeRIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGMuHAyABKAsyJS53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5NZXRob2RQb2xpY3lSBnBvbGljeTpfCgl0ZXh0X2tpbmQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGMuHAyABKA4yIS53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5UZXh0S2luZFIIdGV4dEtpbmRiBnByb3RvMw", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
 
 /**
  * The treatment of one RPC.
@@ -26,7 +26,10 @@ export const file_wingmanmatch_options_v1_options: GenFile = /*@__PURE__*/
  */
 export type MethodPolicy = Message<"wingmanmatch.options.v1.MethodPolicy"> & {
   /**
-   * Name of the rate limit policy whose bucket a call is charged to. Empty: calls are not limited.
+   * Name of the rate limit policy that limits calls. Empty: calls are not limited.
+   *
+   * `rate_limit_subject` says whose bucket of it a call is charged to. What a backend calls is charged to the backend's
+   * own bucket of the policy `backend_api` instead.
    *
    * @generated from field: string rate_limit = 1;
    */
@@ -35,8 +38,8 @@ export type MethodPolicy = Message<"wingmanmatch.options.v1.MethodPolicy"> & {
   /**
    * Path of the request field that names the acting user, such as `user_id` or `profile.user_id`.
    *
-   * The bucket charged is that user's, and a caller who holds a user's credential may name no other user here.
-   * Empty: the request acts for nobody in particular, and the bucket charged is the caller's.
+   * A caller who holds a user's credential may name no other user here. Empty: the request acts for nobody in
+   * particular.
    *
    * @generated from field: string user_field = 2;
    */
@@ -71,6 +74,13 @@ export type MethodPolicy = Message<"wingmanmatch.options.v1.MethodPolicy"> & {
    * @generated from field: repeated wingmanmatch.options.v1.Dependency uses = 6;
    */
   uses: Dependency[];
+
+  /**
+   * Whose bucket of `rate_limit` a call is charged to.
+   *
+   * @generated from field: wingmanmatch.options.v1.RateLimitSubject rate_limit_subject = 7;
+   */
+  rateLimitSubject: RateLimitSubject;
 };
 
 /**
@@ -79,6 +89,45 @@ export type MethodPolicy = Message<"wingmanmatch.options.v1.MethodPolicy"> & {
  */
 export const MethodPolicySchema: GenMessage<MethodPolicy> = /*@__PURE__*/
   messageDesc(file_wingmanmatch_options_v1_options, 0);
+
+/**
+ * Whom a rate limit is about.
+ *
+ * A limit that keeps callers from calling too much is about the caller. A limit that protects people, whoever calls, is
+ * about the user for whom the call acts.
+ *
+ * @generated from enum wingmanmatch.options.v1.RateLimitSubject
+ */
+export enum RateLimitSubject {
+  /**
+   * The same as RATE_LIMIT_SUBJECT_CALLER.
+   *
+   * @generated from enum value: RATE_LIMIT_SUBJECT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The caller: the user whose token it is; without a credential the address that the call comes from. A backend has a
+   * bucket of its own in `backend_api`, and its calls are never charged to the user that they name.
+   *
+   * @generated from enum value: RATE_LIMIT_SUBJECT_CALLER = 1;
+   */
+  CALLER = 1,
+
+  /**
+   * The user named in `user_field`, whoever calls. A backend's call is charged to `backend_api` as well, and is allowed
+   * where both have a token.
+   *
+   * @generated from enum value: RATE_LIMIT_SUBJECT_USER = 2;
+   */
+  USER = 2,
+}
+
+/**
+ * Describes the enum wingmanmatch.options.v1.RateLimitSubject.
+ */
+export const RateLimitSubjectSchema: GenEnum<RateLimitSubject> = /*@__PURE__*/
+  enumDesc(file_wingmanmatch_options_v1_options, 0);
 
 /**
  * Something outside the process that an RPC may need.
@@ -133,7 +182,7 @@ export enum Dependency {
  * Describes the enum wingmanmatch.options.v1.Dependency.
  */
 export const DependencySchema: GenEnum<Dependency> = /*@__PURE__*/
-  enumDesc(file_wingmanmatch_options_v1_options, 0);
+  enumDesc(file_wingmanmatch_options_v1_options, 1);
 
 /**
  * Who may call an RPC.
@@ -181,7 +230,7 @@ export enum Access {
  * Describes the enum wingmanmatch.options.v1.Access.
  */
 export const AccessSchema: GenEnum<Access> = /*@__PURE__*/
-  enumDesc(file_wingmanmatch_options_v1_options, 1);
+  enumDesc(file_wingmanmatch_options_v1_options, 2);
 
 /**
  * A kind of text, with rules that a pattern cannot state. docs/identity.md has them.
@@ -222,7 +271,7 @@ export enum TextKind {
  * Describes the enum wingmanmatch.options.v1.TextKind.
  */
 export const TextKindSchema: GenEnum<TextKind> = /*@__PURE__*/
-  enumDesc(file_wingmanmatch_options_v1_options, 2);
+  enumDesc(file_wingmanmatch_options_v1_options, 3);
 
 /**
  * How the server treats this RPC.
