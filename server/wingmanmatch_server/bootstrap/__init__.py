@@ -51,6 +51,7 @@ from wingmanmatch_server.interceptors.identity import Identity
 from wingmanmatch_server.interceptors.in_flight import InFlight
 from wingmanmatch_server.interceptors.peer import peer_address_behind
 from wingmanmatch_server.interceptors.throttle import Throttle
+from wingmanmatch_server.ratelimit.flood_bound import FloodBound
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system import health
@@ -148,7 +149,7 @@ def make_handlers(
         metrics,
         access_log,
         identity,
-        Throttle(core.charged, peer_address_behind(settings.proxy_networks)),
+        Throttle(core.charged, peer_address_behind(settings.proxy_networks), FloodBound(time.monotonic)),
         Circuit({number: core.breakers[name] for number, name in NAMES.items() if name in core.breakers}),
         Capacity(settings.max_concurrent_calls, settings.max_open_streams, metrics.overloaded),
         Deadline(settings.max_deadline),

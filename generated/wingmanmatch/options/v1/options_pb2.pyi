@@ -106,6 +106,7 @@ class MethodPolicy(_message.Message):
     DEFAULT_DEADLINE_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
     USES_FIELD_NUMBER: _builtins.int
+    ADMITTED_BY_HANDLER_FIELD_NUMBER: _builtins.int
     rate_limit: _builtins.str
     """Name of the rate limit policy whose bucket a call is charged to. Empty: calls are not limited."""
     user_field: _builtins.str
@@ -116,6 +117,13 @@ class MethodPolicy(_message.Message):
     """
     access: Global___Access.ValueType
     """Who may call."""
+    admitted_by_handler: _builtins.bool
+    """The handler looks at the request before the call is admitted, and may answer it without.
+
+    The edge then neither takes a place among the server's calls nor charges `rate_limit` by itself. It leaves both to
+    the handler, which does so for every call but those that must be answered whatever is used up, such as a message
+    of somebody in crisis. Until then only a bound of the process holds, against floods.
+    """
     @_builtins.property
     def requires(self) -> _containers.RepeatedScalarFieldContainer[Global___Dependency.ValueType]:
         """What the RPC cannot work without. While the circuit breaker of one of these is open the call is refused with
@@ -141,10 +149,11 @@ class MethodPolicy(_message.Message):
         default_deadline: _duration_pb2.Duration | None = ...,
         access: Global___Access.ValueType = ...,
         uses: _abc.Iterable[Global___Dependency.ValueType] | None = ...,
+        admitted_by_handler: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_deadline", b"default_deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "requires", b"requires", "user_field", b"user_field", "uses", b"uses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "admitted_by_handler", b"admitted_by_handler", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "requires", b"requires", "user_field", b"user_field", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

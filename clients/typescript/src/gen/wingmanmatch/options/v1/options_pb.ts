@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file wingmanmatch/options/v1/options.proto.
  */
 export const file_wingmanmatch_options_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSKGAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kqpwEKCkRlcGVuZGVuY3kSGgoWREVQRU5ERU5DWV9VTlNQRUNJRklFRBAAEhcKE0RFUEVOREVOQ1lfREFUQUJBU0UQARIUChBERVBFTkRFTkNZX1JFRElTEAISFAoQREVQRU5ERU5DWV9FTUFJTBADEhsKF0RFUEVOREVOQ1lfRVhURVJOQUxfQVBJEAQSGwoXREVQRU5ERU5DWV9SQVRFX0xJTUlURVIQBSpqCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEg8KC0FDQ0VTU19VU0VSEAISEgoOQUNDRVNTX0JBQ0tFTkQQAxIQCgxBQ0NFU1NfQURNSU4QBDpfCgZwb2xpY3kSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjLhwMgASgLMiUud2luZ21hbm1hdGNoLm9wdGlvbnMudjEuTWV0aG9kUG9saWN5UgZwb2xpY3liBnByb3RvMw", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
+  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSKjAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSGwoTYWRtaXR0ZWRfYnlfaGFuZGxlchgJIAEoCCqnAQoKRGVwZW5kZW5jeRIaChZERVBFTkRFTkNZX1VOU1BFQ0lGSUVEEAASFwoTREVQRU5ERU5DWV9EQVRBQkFTRRABEhQKEERFUEVOREVOQ1lfUkVESVMQAhIUChBERVBFTkRFTkNZX0VNQUlMEAMSGwoXREVQRU5ERU5DWV9FWFRFUk5BTF9BUEkQBBIbChdERVBFTkRFTkNZX1JBVEVfTElNSVRFUhAFKmoKBkFjY2VzcxIWChJBQ0NFU1NfVU5TUEVDSUZJRUQQABIRCg1BQ0NFU1NfUFVCTElDEAESDwoLQUNDRVNTX1VTRVIQAhISCg5BQ0NFU1NfQkFDS0VORBADEhAKDEFDQ0VTU19BRE1JThAEOl8KBnBvbGljeRIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGMuHAyABKAsyJS53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5NZXRob2RQb2xpY3lSBnBvbGljeWIGcHJvdG8z", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
 
 /**
  * The treatment of one RPC.
@@ -71,6 +71,17 @@ export type MethodPolicy = Message<"wingmanmatch.options.v1.MethodPolicy"> & {
    * @generated from field: repeated wingmanmatch.options.v1.Dependency uses = 6;
    */
   uses: Dependency[];
+
+  /**
+   * The handler looks at the request before the call is admitted, and may answer it without.
+   *
+   * The edge then neither takes a place among the server's calls nor charges `rate_limit` by itself. It leaves both to
+   * the handler, which does so for every call but those that must be answered whatever is used up, such as a message
+   * of somebody in crisis. Until then only a bound of the process holds, against floods.
+   *
+   * @generated from field: bool admitted_by_handler = 9;
+   */
+  admittedByHandler: boolean;
 };
 
 /**
