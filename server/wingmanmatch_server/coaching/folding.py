@@ -78,8 +78,11 @@ def letters(text: str) -> str:
 
 
 def words(spelt: str) -> str:
-    """Return letters as words between single blanks; a sentence ends with the word `.`, repeated letters are one."""
-    plain = _ENDS.sub(_end, _APOSTROPHES.sub("", spelt))
+    """Return letters as words between single blanks; repeated letters are one.
+
+    The word `.` ends a sentence, and so the whole.
+    """
+    plain = _ENDS.sub(_end, _APOSTROPHES.sub("", spelt + "\n"))
     return f" {' '.join(squeezed(_NO_WORD.sub(' ', plain)).split())} "
 
 
