@@ -21,7 +21,7 @@ import re2
 
 from wingmanmatch_server.coaching import folding
 
-LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "ru")
+LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "ru", "tr", "ja")
 TOPICS = ("self_harm", "abuse", "harassment", "pressure")
 MINOR_PARTS = ("person", "other", "romance")
 WITHOUT_BLANKS = {"ja"}
