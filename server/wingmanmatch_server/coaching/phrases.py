@@ -12,7 +12,7 @@ A line is written as the language is; it is brought into the form that `folding.
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from itertools import chain
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ TOPICS = ("self_harm", "abuse", "harassment", "pressure")
 MINOR_PARTS = ("person", "other", "romance")
 WITHOUT_BLANKS = {"ja"}
 _NAME = re.compile(r"\{([a-z_]+)\}")
+SHORTEST_TOGETHER = 8  # letters; fewer are found in too many other words
 MEMORY = 64 << 20  # bytes that one expression may use to be fast; beyond, it is slower and finds the same
 
 
@@ -39,10 +40,13 @@ class Found(NamedTuple):
 class Findings:
     """What was found in a message, in which languages."""
 
-    def __init__(self, likeness: Mapping[str, int]) -> None:
-        """`likeness` says how much the message looks like each language."""
-        self._likeness = likeness
+    def __init__(self) -> None:
+        self._likeness: dict[str, int] = {}
         self._found: dict[str, dict[str, bool]] = {}
+
+    def liken(self, language: str, likeness: int) -> None:
+        """Note how much the message looks like a language."""
+        self._likeness[language] = likeness
 
     def add(self, language: str, found: Found) -> None:
         """Note a finding."""
@@ -80,11 +84,15 @@ class Language:
         self._all = self._any_of([*chain(*certain.values(), *likely.values(), *minor.values())])
         self._certain = {topic: self._any_of(lines) for topic, lines in (certain | minor).items()}
         self._likely = {topic: self._any_of(lines) for topic, lines in likely.items() if lines}
-        self._together = _without_blanks([*certain["self_harm"], *certain["abuse"]]) if self.blanks else None
+        self._together = _without_blanks(certain["self_harm"]) if self.blanks else None
+
+    def without_harmless(self, text: str) -> str:
+        """Return a folded text without the figures of speech that only look like harm."""
+        edge = " . " if self.blanks else "."
+        return self._harmless.sub(edge, text) if self._harmless.search(text) else text
 
     def find(self, text: str) -> Iterator[Found]:
-        """Yield what a text is about, which has been folded."""
-        text = self._harmless.sub(" . ", text)
+        """Yield what a folded text is about."""
         if not self._all.search(text):
             return
         for topic, pattern in self._certain.items():
@@ -95,8 +103,10 @@ class Language:
                 yield Found(topic, certain=False)
 
     def find_together(self, text: str) -> bool:
-        """Tell whether words that were written together, or in letters apart, speak of self-harm or abuse."""
-        return self._together is not None and bool(self._together.search(text))
+        """Tell whether words that were written together, or in letters apart, speak of self-harm."""
+        if self._together is None:
+            return False
+        return any(match.end() - match.start() >= SHORTEST_TOGETHER for match in self._together.finditer(text))
 
     def likeness(self, text: str) -> int:
         """Return how many words of a text are among the most frequent ones of the language."""

@@ -83,19 +83,30 @@ class Safety:
         return Verdict(None, minor)
 
     def _findings(self, message: str) -> Findings:
-        text, texts = normalized(message), list(folding.forms(message))
-        findings = Findings({language.name: language.likeness(texts[0]) for language in self._languages})
-        for topic, patterns in self._patterns():
-            for name in _spoken(patterns, text):
-                findings.add(name, Found(topic, certain=True))
-        japanese, together = folding.japanese(message), folding.together(message)
+        findings = Findings()
+        self._find_patterns(normalized(message), findings)
+        for form in folding.forms(message):
+            self._find_phrases(form, findings, blanks=True)
+        self._find_phrases(folding.japanese(message), findings, blanks=False)
+        together = folding.together(message)
         for language in self._languages:
-            for form in texts if language.blanks else [japanese]:
-                for found in language.find(form):
-                    findings.add(language.name, found)
+            findings.liken(language.name, language.likeness(folding.words(folding.letters(message))))
             if language.find_together(together):
                 findings.add(language.name, Found(Category.SELF_HARM, certain=True))
         return findings
+
+    def _find_patterns(self, text: str, findings: Findings) -> None:
+        for topic, patterns in self._patterns():
+            for name in _spoken(patterns, text):
+                findings.add(name, Found(topic, certain=True))
+
+    def _find_phrases(self, form: str, findings: Findings, *, blanks: bool) -> None:
+        languages = [language for language in self._languages if language.blanks == blanks]
+        for language in languages:
+            form = language.without_harmless(form)
+        for language in languages:
+            for found in language.find(form):
+                findings.add(language.name, found)
 
     def _patterns(self) -> Iterator[tuple[str, Languages]]:
         yield from self._message.items()
