@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "ru", "nl", "ja")
+LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "ru", "nl", "ja", "tr")
 HARMFUL = ("self_harm", "abuse", "harassment", "pressure", "minor")
 LONGEST = 200
 
