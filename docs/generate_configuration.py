@@ -23,9 +23,9 @@ empty value counts as none. All problems are reported at once when a command sta
 `wingmanmatch doctor` says whether what the settings lead to works.
 
 A secret may be in a file instead, as container platforms mount them: the variable of its name and `_FILE`, such as
-`LINK_SECRET_FILE=/run/secrets/link`, is the file's path. The file is read when a command starts, in UTF-8; one line
-break at its end does not count. It is an error if the file cannot be read or is empty, and if both variables are set.
-`REDIS_PASSWORD_FILE` and `DATABASE_PASSWORD_FILE` are settings of their own, read for each new connection.
+`SIGNING_SECRET_FILE=/run/secrets/signing`, is the file's path. The file is read when a command starts, in UTF-8; one
+line break at its end does not count. It is an error if the file cannot be read or is empty, and if both variables are
+set. `REDIS_PASSWORD_FILE` and `DATABASE_PASSWORD_FILE` are settings of their own, read for each new connection.
 
 | variable | default | values | what it does |
 |---|---|---|---|
@@ -61,10 +61,19 @@ def values(field: FieldInfo) -> str:
         return ", ".join(f"`{value}`" for value in typing.get_args(kind))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return ", ".join(f"`{value}`" for value in kind)
-    limits = {type(each).__name__: each for each in field.metadata}
-    if "Ge" in limits and "Le" in limits:
-        return f"{limits['Ge'].ge} to {limits['Le'].le}"
+    if kind in (int, float):
+        return interval(field, kind)
     return {Path: "path", bool: "`true`, `false`"}.get(kind, "text")
+
+
+def interval(field: FieldInfo, kind: type) -> str:
+    """Return the range of a number."""
+    limits = {
+        name: getattr(each, name) for each in field.metadata for name in ("gt", "ge", "le") if hasattr(each, name)
+    }
+    low = f"above {limits['gt']}" if "gt" in limits else f"from {limits['ge']}"
+    noun = "whole number" if kind is int else "number"
+    return f"{noun} {low}" + (f" to {limits['le']}" if "le" in limits else "")
 
 
 def _alternatives(annotation: typing.Any) -> tuple[typing.Any, ...]:

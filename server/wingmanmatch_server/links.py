@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Sequence
 
 MAC_BYTES = 16
 
@@ -13,14 +14,17 @@ class LinkInvalid(Exception):
 
 
 class LinkSigner:
-    """Signs and reads tokens of one purpose: HMAC-SHA256, cut to 128 bits, under a key derived for the purpose."""
+    """Signs and reads tokens of one purpose: HMAC-SHA256, cut to 128 bits, under a key derived for the purpose.
 
-    def __init__(self, secret: str, purpose: str) -> None:
-        self._key = hmac.digest(secret.encode(), f"link:{purpose}".encode(), hashlib.sha256)
+    The first secret signs; tokens of all of them are accepted.
+    """
+
+    def __init__(self, secrets: Sequence[str], purpose: str) -> None:
+        self._keys = [hmac.digest(each.encode(), f"link:{purpose}".encode(), hashlib.sha256) for each in secrets]
 
     def sign(self, payload: bytes) -> str:
         """Return a token that carries `payload`, readable by all, in letters that need no escaping in a URL."""
-        return base64.urlsafe_b64encode(payload + self._mac(payload)).decode().rstrip("=")
+        return _spelled(payload + _mac(self._keys[0], payload))
 
     def read(self, token: str) -> bytes:
         """Return what a token carries. Raises LinkInvalid."""
@@ -29,10 +33,16 @@ class LinkSigner:
         except (binascii.Error, ValueError) as error:
             raise LinkInvalid from error
         payload, mac = data[:-MAC_BYTES], data[-MAC_BYTES:]
+        signed = any(hmac.compare_digest(mac, _mac(key, payload)) for key in self._keys)
         # A token has one spelling: the last letter may hold bits that stand for nothing.
-        if not hmac.compare_digest(mac, self._mac(payload)) or self.sign(payload) != token:
+        if not signed or _spelled(data) != token:
             raise LinkInvalid
         return payload
 
-    def _mac(self, payload: bytes) -> bytes:
-        return hmac.digest(self._key, payload, hashlib.sha256)[:MAC_BYTES]
+
+def _mac(key: bytes, payload: bytes) -> bytes:
+    return hmac.digest(key, payload, hashlib.sha256)[:MAC_BYTES]
+
+
+def _spelled(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")

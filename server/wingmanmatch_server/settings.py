@@ -17,12 +17,18 @@ from wingmanmatch_server.secret_files import WithSecretFiles
 from wingmanmatch_server.telemetry.logs import LogFormat
 
 MAX_PORT = 65535
-MIN_LINK_SECRET = 32
+MIN_SIGNING_SECRET = 32
 EMBEDDED_POOL_SIZE = 20  # for which the embedded PostgreSQL has connections
 MIN_JWT_SECRET = 32  # RFC 7518, section 3.2
 # Each of these lets the server tell callers apart.
 CREDENTIALS = ("api_keys", "api_keys_file", "supabase_jwt_secret", "tls_client_ca_file")
-REQUIRED_IN_PRODUCTION = ("anthropic_api_key", "supabase_url", "supabase_service_key", "supabase_anon_key")
+REQUIRED_IN_PRODUCTION = (
+    "anthropic_api_key",
+    "supabase_url",
+    "supabase_service_key",
+    "supabase_anon_key",
+    "signing_secret",
+)
 
 
 class SettingsError(Exception):
@@ -103,10 +109,11 @@ class Settings(WithSecretFiles):
     public_url: str | None = Field(
         None, description="Where people reach HTTP_LISTEN; without it mails have no link that turns them off."
     )
-    link_secret: SecretStr | None = Field(
+    signing_secret: SecretStr | None = Field(
         None,
-        description="Signs the links in mails and those that people share: 32 characters or more. In development one "
-        "is made and kept; in production it is needed beside PUBLIC_URL, and without it nothing is shared.",
+        description="Signs links, seals page tokens and keys digests: 32 characters or more, the same in every "
+        "replica. Several with a comma while one replaces another: the first for what is new, all are accepted. "
+        "Required in production; in development one is made and kept.",
     )
     workers: int = Field(
         1,
@@ -350,20 +357,17 @@ class Settings(WithSecretFiles):
             raise ValueError("must be an address such as https://notify.example.org")
         return value
 
-    @field_validator("link_secret")
+    @field_validator("signing_secret")
     @classmethod
-    def _link_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < MIN_LINK_SECRET:
-            raise ValueError(f"must have at least {MIN_LINK_SECRET} characters")
-        in_production = info.data.get("environment") is Environment.PRODUCTION
-        if value is None and in_production and info.data.get("public_url"):
-            raise ValueError("is required beside PUBLIC_URL in production: links must outlive the process")
+    def _long_signing_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(each) < MIN_SIGNING_SECRET for each in _secrets(value) or [""]):
+            raise ValueError(f"must have at least {MIN_SIGNING_SECRET} characters")
         return value
 
     @field_validator("resend_webhook_secret")
     @classmethod
     def _webhook_secrets(cls, value: SecretStr | None) -> SecretStr | None:
-        for secret in _split(value.get_secret_value()) if value else ():
+        for secret in _secrets(value):
             if not re.fullmatch(r"whsec_[A-Za-z0-9+/]{16,}={0,2}", secret):
                 raise ValueError("must be whsec_ and base64, as Resend shows it")
         return value
@@ -391,7 +395,12 @@ class Settings(WithSecretFiles):
     @property
     def webhook_secrets(self) -> list[str]:
         """RESEND_WEBHOOK_SECRET, parsed."""
-        return _split(self.resend_webhook_secret.get_secret_value()) if self.resend_webhook_secret else []
+        return _secrets(self.resend_webhook_secret)
+
+    @property
+    def signing_secrets(self) -> list[str]:
+        """SIGNING_SECRET, parsed."""
+        return _secrets(self.signing_secret)
 
     @property
     def proxy_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -421,9 +430,6 @@ class Settings(WithSecretFiles):
         """Return why match_sharing or challenge_sharing is off, in a sentence; nothing if it is on."""
         if not getattr(self, f"enable_{feature}"):
             return f"ENABLE_{feature.upper()} is false"
-        if self.link_secret is None and self.environment is Environment.PRODUCTION:
-            # One that is made here would be another in every replica.
-            return "LINK_SECRET is not set"
         return ""
 
     @property
@@ -453,6 +459,10 @@ def _authenticates(values: Mapping[str, Any]) -> bool:
 
 def _split(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _secrets(value: SecretStr | None) -> list[str]:
+    return _split(value.get_secret_value()) if value else []
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
 """Links by which people show strangers one thing; what they show is read in the database, where they also end."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wingmanmatch_server import errors
@@ -26,10 +27,10 @@ class ShareLinks:
     A token of one kind is no token of another.
     """
 
-    def __init__(self, feature: str, secret: str | None) -> None:
+    def __init__(self, feature: str, secrets: Sequence[str]) -> None:
         """`feature` is what GetStatus calls sharing of this kind. Without a secret it is off."""
         self._feature = feature
-        self._signer = LinkSigner(secret, f"share/{feature}") if secret else None
+        self._signer = LinkSigner(secrets, f"share/{feature}") if secrets else None
 
     def check_enabled(self) -> None:
         """Raise errors.FailedPrecondition FEATURE_DISABLED if sharing of this kind is off."""

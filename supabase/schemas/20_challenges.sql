@@ -43,7 +43,9 @@ as $$
 declare
     catalogue constant jsonb := (
         select coalesce(jsonb_agg(internal.challenge_json(c) order by
-            array_position(array['BEGINNER', 'INTERMEDIATE', 'ADVANCED'], c.difficulty), c.points, c.title), '[]')
+            array_position(array['BEGINNER', 'INTERMEDIATE', 'ADVANCED'], c.difficulty), c.points,
+            -- In every database alike: page tokens hold a place in this order.
+            c.title collate "C"), '[]')
         from public.approach_challenges c
         -- Repeated for callers whom row level security does not stop.
         where not c.retired);

@@ -184,7 +184,11 @@ comment on function public.submit_challenge is
     'REQUEST_ID_REUSED.';
 
 create function public.list_user_challenges(
-    p_user_id uuid, p_states text[] default null, p_page_size integer default 20, p_after uuid default null
+    p_user_id uuid,
+    p_states text[] default null,
+    p_page_size integer default 20,
+    p_after uuid default null,
+    p_position jsonb default null
 )
     returns jsonb
     language plpgsql
@@ -194,33 +198,40 @@ as $$
 declare
     page_size constant integer := internal.require_page_size(p_page_size, 20);
     states constant text[] := nullif(p_states, '{}');
-    after_time timestamptz := 'infinity';
+    after_time timestamptz := coalesce((p_position ->> 'create_time')::timestamptz, 'infinity');
+    after_id uuid := coalesce((p_position ->> 'id')::uuid, p_user_id);
     attempts public.user_challenges[];
+    last public.user_challenges;
 begin
     perform internal.require(states is null or states <@ array['STARTED', 'SUBMITTED', 'EXPIRED'],
         'states', 'states must be states of a started challenge');
     if p_after is not null then
         after_time := internal.require_time_of_user_challenge(p_after, p_user_id);
+        after_id := p_after;
     end if;
     attempts := array(
         select u from public.user_challenges u
         where u.user_id = p_user_id
-            and (u.create_time, u.id) < (after_time, coalesce(p_after, p_user_id))
+            and (u.create_time, u.id) < (after_time, after_id)
             and (states is null or internal.user_challenge_state(u) = any (states))
         order by u.create_time desc, u.id desc
         limit page_size + 1);
+    last := attempts[page_size];
     return jsonb_build_object(
         'user_challenges', (
             select coalesce(jsonb_agg(internal.user_challenge_json(u) order by u.create_time desc, u.id desc), '[]')
             from unnest(attempts[1:page_size]) u),
-        'next_after', case when cardinality(attempts) > page_size then attempts[page_size].id end,
+        'next_after', case when cardinality(attempts) > page_size then last.id end,
+        'next_position', case when cardinality(attempts) > page_size then
+            jsonb_build_object('create_time', last.create_time, 'id', last.id) end,
         'total_points', internal.total_points(p_user_id));
 end
 $$;
 
 comment on function public.list_user_challenges is
-    'Returns {"user_challenges": [...], "next_after": uuid or null, "total_points": n}, newest first; p_after is '
-    'next_after of the page before. No or empty p_states means all. Raises WM400 FIELD_INVALID, PAGE_TOKEN_INVALID.';
+    'Returns {"user_challenges": [...], "next_position": object or null, "total_points": n}, newest first; p_position '
+    'is next_position of the page before. No or empty p_states means all. p_after and next_after are those of earlier '
+    'servers. Raises WM400 FIELD_INVALID, PAGE_TOKEN_INVALID.';
 
 create function internal.require_time_of_user_challenge(p_user_challenge_id uuid, p_user_id uuid)
     returns timestamptz

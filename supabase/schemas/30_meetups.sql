@@ -293,7 +293,8 @@ create function public.list_meetups(
     p_states text[] default null,
     p_match_id uuid default null,
     p_page_size integer default 20,
-    p_after uuid default null
+    p_after uuid default null,
+    p_position jsonb default null
 )
     returns jsonb
     language plpgsql
@@ -302,8 +303,10 @@ create function public.list_meetups(
 as $$
 declare
     page_size constant integer := internal.require_page_size(p_page_size, 20);
-    after_time timestamptz := 'infinity';
+    after_time timestamptz := coalesce((p_position ->> 'scheduled_time')::timestamptz, 'infinity');
+    after_id uuid := coalesce((p_position ->> 'id')::uuid, p_user_id);
     found_meetups public.meetups[];
+    last public.meetups;
 begin
     perform internal.require(
         p_states is null or p_states <@ array['SCHEDULED', 'COMPLETED', 'CANCELLED', 'MISSED', 'EXPIRED'],
@@ -314,22 +317,27 @@ begin
         if not found then
             perform internal.raise_invalid('page_token', 'the page before this one is gone', 'PAGE_TOKEN_INVALID');
         end if;
+        after_id := p_after;
     end if;
     found_meetups := array(
         select m from internal.meetups_of(
-            p_user_id, nullif(p_states, '{}'), p_match_id, after_time, coalesce(p_after, p_user_id), page_size + 1) m);
+            p_user_id, nullif(p_states, '{}'), p_match_id, after_time, after_id, page_size + 1) m);
+    last := found_meetups[page_size];
     return jsonb_build_object(
         'meetups', (
             select coalesce(
                 jsonb_agg(internal.meetup_json(m, p_user_id) order by m.scheduled_time desc, m.id desc), '[]')
             from unnest(found_meetups[1:page_size]) m),
-        'next_after', case when cardinality(found_meetups) > page_size then found_meetups[page_size].id end);
+        'next_after', case when cardinality(found_meetups) > page_size then last.id end,
+        'next_position', case when cardinality(found_meetups) > page_size then
+            jsonb_build_object('scheduled_time', last.scheduled_time, 'id', last.id) end);
 end
 $$;
 
 comment on function public.list_meetups is
-    'Returns {"meetups": [...], "next_after": uuid or null}, the latest scheduled time first; p_after is next_after '
-    'of the page before. No or empty p_states means all. Raises WM400 FIELD_INVALID, WM400 PAGE_TOKEN_INVALID.';
+    'Returns {"meetups": [...], "next_position": object or null}, the latest scheduled time first; p_position is '
+    'next_position of the page before. No or empty p_states means all. p_after and next_after are those of earlier '
+    'servers. Raises WM400 FIELD_INVALID, WM400 PAGE_TOKEN_INVALID.';
 
 revoke execute on function
     public.expire_meetups, public.get_meetup, public.list_meetups

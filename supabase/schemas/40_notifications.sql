@@ -343,7 +343,8 @@ create function public.list_notifications(
     p_kinds text[] default null,
     p_match_id uuid default null,
     p_page_size integer default 0,
-    p_after uuid default null
+    p_after uuid default null,
+    p_position jsonb default null
 )
     returns jsonb
     language plpgsql
@@ -354,36 +355,41 @@ create function public.list_notifications(
 as $$
 declare
     page_size constant integer := internal.require_page_size(p_page_size, 20);
-    cursor_time timestamptz;
-    page jsonb;
+    after_time timestamptz := (p_position ->> 'create_time')::timestamptz;
+    after_id uuid := (p_position ->> 'id')::uuid;
+    found_ones public.notifications[];
+    last public.notifications;
 begin
     if p_after is not null then
-        select n.create_time into cursor_time from public.notifications n
+        select n.create_time, n.id into after_time, after_id from public.notifications n
         where n.id = p_after and (p_user_id is null or n.user_id = p_user_id);
-        if cursor_time is null then
+        if after_time is null then
             perform internal.raise_invalid('page_token', 'page_token is of another list', 'PAGE_TOKEN_INVALID');
         end if;
     end if;
-
-    select coalesce(jsonb_agg(internal.notification_json(n) order by n.create_time desc, n.id desc), '[]') into page
-    from (
-        select * from public.notifications t
+    found_ones := array(
+        select t from public.notifications t
         where (p_user_id is null or t.user_id = p_user_id)
             and (p_match_id is null or t.match_id = p_match_id)
             and (p_kinds is null or t.kind = any (p_kinds))
             and (p_states is null or internal.visible_state(t) = any (p_states))
-            and (p_after is null or (t.create_time, t.id) < (cursor_time, p_after))
-        order by t.create_time desc, t.id desc limit page_size
-    ) n;
+            and (after_id is null or (t.create_time, t.id) < (after_time, after_id))
+        order by t.create_time desc, t.id desc
+        limit page_size + 1);
+    last := found_ones[page_size];
     return jsonb_build_object(
-        'notifications', page,
-        'next_after', case when jsonb_array_length(page) = page_size then page -> -1 -> 'id' end);
+        'notifications', (
+            select coalesce(jsonb_agg(internal.notification_json(n) order by n.create_time desc, n.id desc), '[]')
+            from unnest(found_ones[1:page_size]) n),
+        'next_after', case when cardinality(found_ones) > page_size then last.id end,
+        'next_position', case when cardinality(found_ones) > page_size then
+            jsonb_build_object('create_time', last.create_time, 'id', last.id) end);
 end
 $$;
 
 comment on function public.list_notifications is
-    'Emails, newest first, of one person or of all; next_after continues the list and is null where a page is not '
-    'full.';
+    'Returns {"notifications": [...], "next_position": object or null}: emails, newest first, of one person or of all; '
+    'p_position is next_position of the page before. p_after and next_after are those of earlier servers.';
 
 create function public.cancel_notification(p_notification_id uuid, p_request_id uuid default null)
     returns jsonb

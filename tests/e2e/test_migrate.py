@@ -104,6 +104,31 @@ async def test_server_starts_on_a_newer_schema_that_allows_it(dsn: str, tmp_path
     assert (code, said[-1]) == (0, "The database is newer than this version, which works on it.")
 
 
+def test_works_beside_the_running_server(tmp_path: Path) -> None:
+    """A data folder that a server holds is reached through the server's own PostgreSQL, also to seed."""
+    data = {"DATA_DIR": str(tmp_path)}
+    with served(tmp_path):
+        assert run("--status", **data) == (0, [*told("applied"), "The database is current."])
+        assert run(**data) == (0, ["The database is current."])
+        with command("seed", "--profiles", "10", **data) as process:
+            said, complaint = process.communicate(timeout=60)
+        assert process.returncode == 0, complaint
+        assert said.startswith("10 people are settled")
+
+
+async def test_postgrest_is_told_of_the_schema(dsn: str) -> None:
+    """A PostgREST on the database reads the schema again once migrations are applied, and not where none were."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+    listener = await asyncpg.connect(dsn)
+    await listener.add_listener("pgrst", lambda *notification: told.put_nowait(notification[-1]))
+    await asyncio.to_thread(run, DATABASE_URL=dsn)
+    assert await asyncio.wait_for(told.get(), 10) == "reload schema"
+    await asyncio.to_thread(run, DATABASE_URL=dsn)
+    await listener.execute("notify pgrst, 'the end of the test'")
+    assert await asyncio.wait_for(told.get(), 10) == "the end of the test"
+    await listener.close()
+
+
 async def test_server_refuses_a_newer_schema_that_excludes_it(dsn: str, tmp_path: Path) -> None:
     """A server that a later migration excludes does not start, and says so in one sentence."""
     run(DATABASE_URL=dsn)

@@ -16,7 +16,7 @@ def test_seeds_the_embedded_database(tmp_path: Path) -> None:
 
 def test_refuses_production(tmp_path: Path) -> None:
     """People who do not exist have no place there."""
-    required = {name.upper(): "something" for name in REQUIRED_IN_PRODUCTION}
+    required = {name.upper(): "something that is long enough for a secret" for name in REQUIRED_IN_PRODUCTION}
     addresses = {"SUPABASE_URL": "https://project.example.org", "REDIS_URL": "redis://127.0.0.1:1"}
     keys = {"SUPABASE_SERVICE_KEY": "service", "SUPABASE_ANON_KEY": "anon", "ANTHROPIC_API_KEY": "sk-1"}
     production = required | addresses | keys | {"ENVIRONMENT": "production", "DATA_DIR": str(tmp_path)}

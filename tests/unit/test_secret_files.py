@@ -15,6 +15,7 @@ VALUES = {
     "database_url": "postgresql://ada:hunter2@db/app",
     "redis_url": "redis://:hunter2@cache:6379/0",
     "resend_webhook_secret": "whsec_" + "A" * 32,
+    "signing_secret": "hunter2 and what makes it thirty-two long",
 }
 
 
@@ -46,7 +47,7 @@ def test_every_secret_may_be_in_a_file(name: str, tmp_path: Path, monkeypatch: p
 
 def test_there_are_secrets() -> None:
     """The list that the tests go through has what it must."""
-    assert {"link_secret", "anthropic_api_key", "supabase_service_key", "database_url"} <= set(SECRETS)
+    assert {"signing_secret", "anthropic_api_key", "supabase_service_key", "database_url"} <= set(SECRETS)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,8 @@ def test_variable_may_be_in_the_env_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     """`NAME_FILE=` is the same as no line."""
-    monkeypatch.setenv("LINK_SECRET_FILE", "")
-    assert load_settings().link_secret is None
+    monkeypatch.setenv("SIGNING_SECRET_FILE", "")
+    assert load_settings().signing_secret is None
 
 
 def test_problems_are_reported_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,7 @@ def test_problems_are_reported_together(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "bytes").write_bytes(b"hunter2\xff")
     (tmp_path / "good").write_text(SECRET)
-    monkeypatch.setenv("LINK_SECRET_FILE", str(tmp_path / "missing"))
+    monkeypatch.setenv("SIGNING_SECRET_FILE", str(tmp_path / "missing"))
     monkeypatch.setenv("RESEND_API_KEY_FILE", str(tmp_path))
     monkeypatch.setenv("SUPABASE_JWT_SECRET_FILE", str(tmp_path / "bytes"))
     monkeypatch.setenv("ANTHROPIC_API_KEY_FILE", str(tmp_path / "empty"))
@@ -94,10 +95,10 @@ def test_problems_are_reported_together(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("MAX_DAILY_MATCHES", "0")
     assert sorted(problems()) == [
         "ANTHROPIC_API_KEY is missing: the file that ANTHROPIC_API_KEY_FILE names is empty",
-        "LINK_SECRET cannot be read from the file that LINK_SECRET_FILE names: No such file or directory",
         "MAX_DAILY_MATCHES input should be greater than or equal to 1",
         "REDIS_URL and REDIS_URL_FILE are both set: set one of them",
         "RESEND_API_KEY cannot be read from the file that RESEND_API_KEY_FILE names: Is a directory",
+        "SIGNING_SECRET cannot be read from the file that SIGNING_SECRET_FILE names: No such file or directory",
         "SUPABASE_JWT_SECRET cannot be read from the file that SUPABASE_JWT_SECRET_FILE names: it is not UTF-8",
     ]
 
@@ -105,8 +106,8 @@ def test_problems_are_reported_together(tmp_path: Path, monkeypatch: pytest.Monk
 def test_rules_hold_for_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret from a file is checked as one from a variable is."""
     (tmp_path / "short").write_text("hunter2")
-    monkeypatch.setenv("LINK_SECRET_FILE", str(tmp_path / "short"))
-    assert problems() == ["LINK_SECRET must have at least 32 characters"]
+    monkeypatch.setenv("SIGNING_SECRET_FILE", str(tmp_path / "short"))
+    assert problems() == ["SIGNING_SECRET must have at least 32 characters"]
 
 
 def test_settings_that_are_files_themselves_stay_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

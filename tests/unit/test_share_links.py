@@ -10,10 +10,10 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.share_links import ShareLinks
 
 SECRET = "a secret that is long enough for this"
-LINKS = ShareLinks("challenge_sharing", SECRET)
+LINKS = ShareLinks("challenge_sharing", [SECRET])
 OTHERS = (
-    ShareLinks("match_sharing", SECRET),
-    ShareLinks("challenge_sharing", SECRET + "!"),
+    ShareLinks("match_sharing", [SECRET]),
+    ShareLinks("challenge_sharing", [SECRET + "!"]),
 )
 
 
@@ -58,7 +58,7 @@ def test_changed_token_is_not_found(link_id: uuid.UUID, data: st.DataObject) -> 
 
 def test_off_without_a_secret() -> None:
     """Nothing is made and nothing read, not even what would be right."""
-    off = ShareLinks("match_sharing", None)
+    off = ShareLinks("match_sharing", [])
     link_id = str(uuid.UUID(int=1))
     for attempt in (off.check_enabled, lambda: off.token(link_id), lambda: off.link_id(LINKS.token(link_id))):
         with pytest.raises(errors.FailedPrecondition) as caught:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from wingmanmatch_server.bootstrap.area import Area
 from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.core import Core
-from wingmanmatch_server.bootstrap.mail import link_secret
+from wingmanmatch_server.bootstrap.signing import signing_secrets
 from wingmanmatch_server.challenge.catalogue import CHANNEL, Catalogue
 from wingmanmatch_server.challenge.copies import RedisCopies
 from wingmanmatch_server.challenge.service import ChallengeService
@@ -18,6 +18,7 @@ from wingmanmatch_server.challenge.store import ChallengeStore
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.redis import RedisServer
 from wingmanmatch_server.housekeeping import repeat
+from wingmanmatch_server.paging import PageTokens
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.share_links import ShareLinks
@@ -31,7 +32,7 @@ PURGE_INTERVAL = 600.0
 async def open_challenge_area(core: Core) -> AsyncIterator[Area]:
     """Make what serves challenges, and follow the changes of the catalogue."""
     async with open_challenges(
-        core.settings, core.database, core.redis, core.breakers["catalogue_cache"], core.registry
+        core.settings, core.database, core.redis, core.breakers["catalogue_cache"], core.registry, core.pages
     ) as service:
         yield Area(services={"wingmanmatch.challenge.v1.ChallengeService": service})
 
@@ -43,6 +44,7 @@ async def open_challenges(
     redis: RedisServer,
     breaker: Breaker,
     registry: CollectorRegistry,
+    pages: PageTokens,
     *,
     check_interval: float = CHECK_INTERVAL,
 ) -> AsyncIterator[ChallengeService]:
@@ -69,9 +71,9 @@ async def open_challenges(
             stack.push_async_callback(stop_listening)
         purge = repeat("purge_share_links", store.purge_share_links, interval=PURGE_INTERVAL)
         await stack.enter_async_context(background(purge))
-        yield ChallengeService(store, catalogue, make_share_links(settings, "challenge_sharing"))
+        yield ChallengeService(store, catalogue, make_share_links(settings, "challenge_sharing"), pages)
 
 
 def make_share_links(settings: Settings, feature: str) -> ShareLinks:
     """Return the links of match_sharing or of challenge_sharing."""
-    return ShareLinks(feature, None if settings.why_not_shared(feature) else link_secret(settings))
+    return ShareLinks(feature, [] if settings.why_not_shared(feature) else signing_secrets(settings))

@@ -1,6 +1,6 @@
 """Joins what every area stands on."""
 
-import zoneinfo
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,9 +12,12 @@ from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.bootstrap.breakers import make_breakers, make_probers, make_retries
 from wingmanmatch_server.bootstrap.database import database_probes, guard, open_database
 from wingmanmatch_server.bootstrap.rate_limits import open_rate_limits
+from wingmanmatch_server.bootstrap.signing import signing_secrets
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.redis import RedisServer, open_redis
 from wingmanmatch_server.drivers.redis_url import Kind, parse_redis_url
+from wingmanmatch_server.local_times import time_zones
+from wingmanmatch_server.paging import PageTokens
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.ratelimit.recovery import decides_in_time
@@ -42,6 +45,8 @@ class Core:
     policies: PolicyFile
     limiter: Limiter
     time_zones: Collection[str]
+    signing_secrets: Sequence[str]
+    pages: PageTokens
 
     @property
     def charged(self) -> Limiter | None:
@@ -67,6 +72,7 @@ async def open_core(
     clustered = parse_redis_url(redis_url).kind is Kind.CLUSTER
     breakers = make_breakers(circuits, followers, redis_clustered=clustered)
     retries = make_retries(breakers, circuits.retried)
+    secrets = signing_secrets(settings)
     async with (
         open_database(settings, database_url) as unguarded,
         open_redis(redis_url, seconds=settings.redis_timeout, password_file=settings.redis_password_file) as redis,
@@ -83,7 +89,9 @@ async def open_core(
             retries=retries,
             policies=policies,
             limiter=limiter,
-            time_zones=zoneinfo.available_timezones(),
+            time_zones=time_zones(),
+            signing_secrets=secrets,
+            pages=PageTokens(secrets, time.time),
         )
 
 

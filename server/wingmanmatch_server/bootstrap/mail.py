@@ -4,9 +4,8 @@ import os
 import random
 import secrets
 import socket
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
@@ -14,6 +13,7 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.bootstrap.area import Area
 from wingmanmatch_server.bootstrap.background import background, delivering
 from wingmanmatch_server.bootstrap.core import Core
+from wingmanmatch_server.bootstrap.signing import signing_secrets
 from wingmanmatch_server.housekeeping import repeat
 from wingmanmatch_server.notification.dispatcher import Dispatcher
 from wingmanmatch_server.notification.http import notification_routes
@@ -47,6 +47,7 @@ async def open_notifications(core: Core) -> AsyncIterator[Area]:
         store,
         renderer,
         core.time_zones,
+        core.pages,
         limiter=core.charged,
         webhooks=webhooks,
         queue_limit=settings.mail_queue_limit,
@@ -67,7 +68,7 @@ def make_unsubscribe_links(settings: Settings) -> UnsubscribeLinks | None:
     """Return the links that turn mails off; None without an address at which people reach the server."""
     if settings.public_url is None:
         return None
-    return UnsubscribeLinks(settings.public_url, link_secret(settings), list(FIELDS))
+    return UnsubscribeLinks(settings.public_url, signing_secrets(settings), list(FIELDS))
 
 
 def make_renderer(settings: Settings, links: UnsubscribeLinks | None) -> Renderer:
@@ -79,19 +80,6 @@ def make_renderer(settings: Settings, links: UnsubscribeLinks | None) -> Rendere
         reply_to=settings.mail_reply_to,
         unsubscribe_url=links.url if links else None,
     )
-
-
-def link_secret(settings: Settings) -> str:
-    """Return LINK_SECRET, or the one that was made and kept in the data folder."""
-    if settings.link_secret is not None:
-        return settings.link_secret.get_secret_value()
-    path = settings.data_dir / "link-secret"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="ascii") as file, suppress(FileExistsError):
-        file.write(secrets.token_urlsafe(48))
-        file.flush()
-        os.link(file.name, path)  # so that nobody ever reads half of it, or another one
-    return path.read_text("ascii")
 
 
 @asynccontextmanager

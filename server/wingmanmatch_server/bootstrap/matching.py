@@ -37,5 +37,5 @@ async def open_matching(core: Core, others: Sequence[Area]) -> AsyncIterator[Are
         repeat("purge_request_keys", store.purge_request_keys, interval=PURGE_INTERVAL),
         watch.run(),
     ):
-        service = MatchingService(store, watch, erasure, export, core.time_zones, links)
+        service = MatchingService(store, watch, erasure, export, core.time_zones, links, core.pages)
         yield Area(services={"wingmanmatch.matching.v1.MatchingService": service}, drains=[watch.drain])

@@ -18,4 +18,4 @@ async def open_meetups(core: Core) -> AsyncIterator[Area]:
     """Make what serves meet-ups, and end those that nobody answered for."""
     store = MeetupStore(core.database)
     async with background(repeat("expire_meetups", store.expire_meetups, interval=EXPIRY_INTERVAL)):
-        yield Area(services={"wingmanmatch.meetup.v1.MeetupService": MeetupService(store)})
+        yield Area(services={"wingmanmatch.meetup.v1.MeetupService": MeetupService(store, core.pages)})

@@ -20,7 +20,7 @@ def make_sessions(core: Core) -> Area:
         max_age=timedelta(days=core.settings.session_max_age_days),
         random_bytes=secrets.token_bytes,
     )
-    service = SessionService(store, timeout=timedelta(hours=core.settings.session_timeout_hours))
+    service = SessionService(store, core.pages, timeout=timedelta(hours=core.settings.session_timeout_hours))
     return Area(
         services={"wingmanmatch.session.v1.SessionService": service},
         erasers={"sessions": store.delete_of_user},

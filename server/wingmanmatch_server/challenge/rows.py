@@ -1,6 +1,7 @@
 """What the store returns. Fields are named as in the API; enum values are names without their prefix."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from wingmanmatch_server.drivers.results import Moment
 
@@ -51,11 +52,11 @@ class SubmittedChallenge:
 class UserChallengePage:
     """A person's attempts, newest first, and the sum of the person's points.
 
-    `next_after` is the `after` of the next page, None at the end of the list.
+    `next_position` is the `after` of the next page, None at the end of the list.
     """
 
     user_challenges: tuple[UserChallenge, ...]
-    next_after: str | None
+    next_position: dict[str, Any] | None
     total_points: int
 
 

@@ -9,7 +9,7 @@ from wingmanmatch_server.challenge.catalogue import Catalogue
 from wingmanmatch_server.challenge.rows import Challenge, SharedChallenge, UserChallenge
 from wingmanmatch_server.challenge.store import ChallengeStore
 from wingmanmatch_server.interceptors.chain import Call
-from wingmanmatch_server.paging import invalid_page_token, last_id_of, page_token
+from wingmanmatch_server.paging import PageTokens, Position
 from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLink, ShareLinks
 from wingmanmatch_server.wire import short_names, timestamp
 
@@ -23,21 +23,23 @@ STATES = short_names(challenge_pb2.UserChallengeState.items(), STATE)
 class ChallengeService:
     """Each method is the RPC of its name; `challenge_service.proto` has the contract."""
 
-    def __init__(self, store: ChallengeStore, catalogue: Catalogue, links: ShareLinks) -> None:
+    def __init__(self, store: ChallengeStore, catalogue: Catalogue, links: ShareLinks, pages: PageTokens) -> None:
         self._store = store
         self._catalogue = catalogue
         self._links = links
+        self._pages = pages
 
     async def list_challenges(
         self, request: challenge_service_pb2.ListChallengesRequest, _call: Call
     ) -> challenge_service_pb2.ListChallengesResponse:
         """List the catalogue."""
         difficulty = _difficulty(request.difficulty)
-        after = last_id_of(request.page_token, difficulty)
+        asked = ("ListChallenges", difficulty)
+        after = self._pages.open(request.page_token, *asked)
         listed = [each for each in await self._catalogue.challenges() if difficulty in (None, each.difficulty)]
-        page, next_after = _page(listed, after, _page_size(request.page_size))
+        page, position = _page(listed, after, _page_size(request.page_size))
         return challenge_service_pb2.ListChallengesResponse(
-            challenges=map(_challenge, page), next_page_token=page_token(next_after, difficulty)
+            challenges=map(_challenge, page), next_page_token=self._pages.seal(position, *asked)
         )
 
     async def get_challenge(
@@ -77,15 +79,16 @@ class ChallengeService:
     ) -> challenge_service_pb2.ListUserChallengesResponse:
         """List what a person took on."""
         states = sorted(map(_state, request.states))
+        asked = ("ListUserChallenges", request.user_id.lower(), states)
         page = await self._store.list_of_user(
             request.user_id,
             states=states or None,
             page_size=_page_size(request.page_size),
-            after=last_id_of(request.page_token, request.user_id, states),
+            after=self._pages.open(request.page_token, *asked),
         )
         return challenge_service_pb2.ListUserChallengesResponse(
             user_challenges=map(_user_challenge, page.user_challenges),
-            next_page_token=page_token(page.next_after, request.user_id, states),
+            next_page_token=self._pages.seal(page.next_position, *asked),
             total_points=page.total_points,
         )
 
@@ -126,15 +129,30 @@ class ChallengeService:
         )
 
 
-def _page(listed: Sequence[Challenge], after: str | None, size: int) -> tuple[Sequence[Challenge], str | None]:
-    """Return those of the list behind `after`, at most `size`, and after which the next page begins."""
-    start = 0
-    if after is not None:
-        start = next((place + 1 for place, each in enumerate(listed) if each.id == after), 0)
-        if not start:
-            raise invalid_page_token()
-    page = listed[start : start + size]
-    return page, page[-1].id if start + size < len(listed) else None
+def _page(
+    listed: Sequence[Challenge], after: Position | None, size: int
+) -> tuple[Sequence[Challenge], Position | None]:
+    """Return those of the list behind a position, at most `size`, and the position of the next page.
+
+    The list may have changed since: the position is that of its order, and its challenge need not be there any more.
+    """
+    left = [each for each in listed if after is None or _place(each) > _place_of(after)]
+    page = left[:size]
+    return page, _position(page[-1]) if size < len(left) else None
+
+
+def _place(challenge: Challenge) -> tuple[int, int, str]:
+    """Return what the catalogue is ordered by."""
+    return DIFFICULTIES[challenge.difficulty], challenge.points, challenge.title
+
+
+def _position(challenge: Challenge) -> Position:
+    return {"place": _place(challenge)}
+
+
+def _place_of(position: Position) -> tuple[int, int, str]:
+    difficulty, points, title = position["place"]
+    return difficulty, points, title
 
 
 def _page_size(asked: int) -> int:

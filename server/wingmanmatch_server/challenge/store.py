@@ -15,6 +15,7 @@ from wingmanmatch_server.challenge.rows import (
 )
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.results import ResultType
+from wingmanmatch_server.paging import Position
 from wingmanmatch_server.share_links import ShareLink
 
 _CHALLENGES = ResultType(ChallengeList)
@@ -83,12 +84,11 @@ class ChallengeStore:
         )
 
     async def list_of_user(
-        self, user_id: str, *, states: Sequence[str] | None = None, page_size: int = 20, after: str | None = None
+        self, user_id: str, *, states: Sequence[str] | None = None, page_size: int = 20, after: Position | None = None
     ) -> UserChallengePage:
-        """Return a person's attempts, newest first, behind `after`, with the person's points.
+        """Return a person's attempts, newest first, behind the position `after`, with the person's points.
 
-        Only those in `states`, or all. Raises errors.InvalidArgument PAGE_TOKEN_INVALID if `after` is no attempt of the
-        person.
+        Only those in `states`, or all.
         """
         return await _USER_CHALLENGES.call(
             self._database,
@@ -96,7 +96,7 @@ class ChallengeStore:
             p_user_id=user_id,
             p_states=states,
             p_page_size=page_size,
-            p_after=after,
+            p_position=after,
         )
 
     async def share(

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from importlib import resources
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from wingmanmatch_server.coaching.history import Conversation
 from wingmanmatch_server.coaching.model import Author, Prompt, Turn
 from wingmanmatch_server.coaching.rows import CatalogueEntry, PersonContext, PlannedPerson
+from wingmanmatch_server.local_times import local_time, zone_of
 
 COACH = "coach.v1"
 PLAN = "plan.v1"
@@ -60,7 +60,7 @@ class Prompts:
 def _told_of(context: PersonContext, now: datetime) -> dict[str, Any]:
     """Return what the model is told of a person, with times as the person's clock shows them."""
     profile, challenge, meetup = context.profile, context.challenge, context.meetup
-    zone = _zone(profile.time_zone if profile else "UTC")
+    zone = zone_of(profile.time_zone if profile else "UTC")
     told: dict[str, Any] = {"match_count": context.match_count, "local_time": _local(now, zone)}
     if profile:
         told["experience_level"] = profile.experience_level
@@ -83,15 +83,8 @@ def _person(person: PlannedPerson) -> dict[str, Any]:
     }
 
 
-def _zone(name: str) -> tzinfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC
-
-
 def _local(moment: datetime, zone: tzinfo) -> str:
-    return moment.astimezone(zone).strftime("%A %Y-%m-%d %H:%M")
+    return local_time(moment, zone).strftime("%A %Y-%m-%d %H:%M")
 
 
 def _read(name: str) -> str:

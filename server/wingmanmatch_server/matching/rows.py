@@ -67,10 +67,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class MatchPage:
-    """Matches, newest first. `next_after` is the `after` of the next page, None at the end of the list."""
+    """Matches, newest first. `next_position` is the `after` of the next page, None at the end of the list."""
 
     matches: tuple[Match, ...]
-    next_after: str | None
+    next_position: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

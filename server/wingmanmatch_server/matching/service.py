@@ -22,7 +22,7 @@ from wingmanmatch_server.matching.messages import (
 )
 from wingmanmatch_server.matching.store import MatchingStore
 from wingmanmatch_server.matching.watch import MatchWatch
-from wingmanmatch_server.paging import last_id_of, page_token, resume_token, sequence_of
+from wingmanmatch_server.paging import PageTokens, last_id_of, page_token, resume_token, sequence_of
 from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLinks
 
 DEFAULT_RADIUS_MILES = 25.0
@@ -42,6 +42,7 @@ class MatchingService:
         export: Export,
         time_zones: Collection[str],
         links: ShareLinks,
+        pages: PageTokens,
     ) -> None:
         """`time_zones` are the names of the IANA zones that a profile may have."""
         self._store = store
@@ -50,6 +51,7 @@ class MatchingService:
         self._export = export
         self._time_zones = time_zones
         self._links = links
+        self._pages = pages
 
     async def upsert_profile(
         self, request: matching_service_pb2.UpsertProfileRequest, _call: Call
@@ -183,15 +185,16 @@ class MatchingService:
     ) -> matching_service_pb2.ListMatchesResponse:
         """List a person's matches."""
         states = sorted(matching_pb2.MatchState.Name(state).removeprefix("MATCH_STATE_") for state in request.states)
+        asked = ("ListMatches", request.user_id.lower(), states)
         page = await self._store.list_matches(
             request.user_id,
             states=states or None,
             page_size=_page_size(request.page_size, DEFAULT_MATCHES),
-            after=last_id_of(request.page_token, request.user_id, states),
+            after=self._pages.open(request.page_token, *asked),
         )
         return matching_service_pb2.ListMatchesResponse(
             matches=[match_message(match) for match in page.matches],
-            next_page_token=page_token(page.next_after, request.user_id, states),
+            next_page_token=self._pages.seal(page.next_position, *asked),
         )
 
     async def watch_matches(

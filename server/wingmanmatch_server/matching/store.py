@@ -26,6 +26,7 @@ from wingmanmatch_server.matching.rows import (
     RequestedMatch,
     SharedMatch,
 )
+from wingmanmatch_server.paging import Position
 from wingmanmatch_server.share_links import ShareLink
 
 _PROFILE = ResultType(Profile, "profile")
@@ -176,14 +177,11 @@ class MatchingStore:
         return await _MATCH.call(self._database, "get_match", p_match_id=match_id, p_user_id=user_id)
 
     async def list_matches(
-        self, user_id: str, *, states: Sequence[str] | None = None, page_size: int = 20, after: str | None = None
+        self, user_id: str, *, states: Sequence[str] | None = None, page_size: int = 20, after: Position | None = None
     ) -> MatchPage:
-        """Return a person's matches in `states`, or all, newest first, behind the match `after`.
-
-        Raises errors.InvalidArgument PAGE_TOKEN_INVALID if `after` is no match of the person.
-        """
+        """Return a person's matches in `states`, or all, newest first, behind the position `after`."""
         return await _MATCHES.call(
-            self._database, "list_matches", p_user_id=user_id, p_states=states, p_page_size=page_size, p_after=after
+            self._database, "list_matches", p_user_id=user_id, p_states=states, p_page_size=page_size, p_position=after
         )
 
     async def share_match(

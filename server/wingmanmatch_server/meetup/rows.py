@@ -1,6 +1,7 @@
 """What the store returns. Fields are named as in the API; enum values are names without their prefix."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from wingmanmatch_server.drivers.results import Moment
 
@@ -32,7 +33,7 @@ class Meetup:
 
 @dataclass(frozen=True, slots=True)
 class MeetupPage:
-    """Meetups, the latest scheduled first. `next_after` is the `after` of the next page, None at the list's end."""
+    """Meetups, the latest scheduled first. `next_position` is the `after` of the next page, None at the list's end."""
 
     meetups: tuple[Meetup, ...]
-    next_after: str | None
+    next_position: dict[str, Any] | None

@@ -8,7 +8,7 @@ from wingmanmatch.meetup.v1 import meetup_pb2, meetup_service_pb2
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.meetup.rows import Meetup
 from wingmanmatch_server.meetup.store import MeetupStore
-from wingmanmatch_server.paging import last_id_of, page_token
+from wingmanmatch_server.paging import PageTokens
 from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
@@ -20,8 +20,9 @@ STATES = short_names(meetup_pb2.MeetupState.items(), STATE)
 class MeetupService:
     """Each method is the RPC of its name; `meetup_service.proto` has the contract."""
 
-    def __init__(self, store: MeetupStore) -> None:
+    def __init__(self, store: MeetupStore, pages: PageTokens) -> None:
         self._store = store
+        self._pages = pages
 
     async def schedule_meetup(
         self, request: meetup_service_pb2.ScheduleMeetupRequest, _call: Call
@@ -50,17 +51,17 @@ class MeetupService:
     ) -> meetup_service_pb2.ListMeetupsResponse:
         """List a person's meet-ups."""
         states = sorted(meetup_pb2.MeetupState.Name(state).removeprefix(STATE) for state in request.states)
-        asked = (request.user_id, states, request.match_id)
+        asked = ("ListMeetups", request.user_id.lower(), states, request.match_id.lower())
         page = await self._store.list_meetups(
             request.user_id,
             states=states or None,
             match_id=request.match_id or None,
             page_size=min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
-            after=last_id_of(request.page_token, *asked),
+            after=self._pages.open(request.page_token, *asked),
         )
         return meetup_service_pb2.ListMeetupsResponse(
             meetups=[_message(meetup) for meetup in page.meetups],
-            next_page_token=page_token(page.next_after, *asked),
+            next_page_token=self._pages.seal(page.next_position, *asked),
         )
 
     async def reschedule_meetup(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.results import ResultType
 from wingmanmatch_server.meetup.rows import Meetup, MeetupPage
+from wingmanmatch_server.paging import Position
 
 _MEETUP = ResultType(Meetup, "meetup")
 _MEETUPS = ResultType(MeetupPage)
@@ -131,12 +132,9 @@ class MeetupStore:
         states: Sequence[str] | None = None,
         match_id: str | None = None,
         page_size: int = 20,
-        after: str | None = None,
+        after: Position | None = None,
     ) -> MeetupPage:
-        """Return a person's meetups in `states`, or all, the latest scheduled time first, behind `after`.
-
-        Raises errors.InvalidArgument PAGE_TOKEN_INVALID if `after` is no meetup of the person.
-        """
+        """Return a person's meetups in `states`, or all, the latest first, behind the position `after`."""
         return await _MEETUPS.call(
             self._database,
             "list_meetups",
@@ -144,7 +142,7 @@ class MeetupStore:
             p_states=states,
             p_match_id=match_id,
             p_page_size=page_size,
-            p_after=after,
+            p_position=after,
         )
 
     async def expire_meetups(self, *, limit: int = 100) -> int:

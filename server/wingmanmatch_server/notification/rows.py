@@ -26,10 +26,10 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class NotificationPage:
-    """Mails, newest first. `next_after` is the `after` of the next page, None at the end of the list."""
+    """Emails, newest first. `next_position` is the `after` of the next page, None at the end of the list."""
 
     notifications: tuple[Notification, ...]
-    next_after: str | None
+    next_position: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from wingmanmatch_server.notification.render import Recipient, Renderer
 from wingmanmatch_server.notification.rows import Notification, Preferences, Suppression
 from wingmanmatch_server.notification.store import NotificationStore
 from wingmanmatch_server.notification.webhook import Webhooks
-from wingmanmatch_server.paging import last_id_of, page_token
+from wingmanmatch_server.paging import PageTokens
 from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
@@ -42,6 +42,7 @@ class NotificationService:
         store: NotificationStore,
         renderer: Renderer,
         time_zones: Collection[str],
+        pages: PageTokens,
         *,
         limiter: Limiter | None,
         webhooks: Webhooks | None,
@@ -54,6 +55,7 @@ class NotificationService:
         self._store = store
         self._renderer = renderer
         self._time_zones = time_zones
+        self._pages = pages
         self._limiter = limiter
         self._webhooks = webhooks
         self._queue_limit = queue_limit
@@ -105,20 +107,20 @@ class NotificationService:
         self, request: notification_service_pb2.ListNotificationsRequest, _call: Call
     ) -> notification_service_pb2.ListNotificationsResponse:
         """List mails."""
-        states = [notification_pb2.NotificationState.Name(each)[len(STATE) :] for each in request.states]
-        kinds = [_kind_name(each) for each in request.kinds]
-        arguments = (request.user_id, states, kinds, request.match_id)
+        states = sorted(notification_pb2.NotificationState.Name(each)[len(STATE) :] for each in request.states)
+        kinds = sorted(_kind_name(each) for each in request.kinds)
+        asked = ("ListNotifications", request.user_id.lower(), states, kinds, request.match_id.lower())
         page = await self._store.list_notifications(
             request.user_id or None,
             min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
-            last_id_of(request.page_token, *arguments),
+            self._pages.open(request.page_token, *asked),
             states=states or None,
             kinds=kinds or None,
             match_id=request.match_id or None,
         )
         return notification_service_pb2.ListNotificationsResponse(
             notifications=[_notification(each) for each in page.notifications],
-            next_page_token=page_token(page.next_after, *arguments),
+            next_page_token=self._pages.seal(page.next_position, *asked),
         )
 
     async def cancel_notification(

@@ -16,6 +16,7 @@ from wingmanmatch_server.notification.rows import (
     Preferences,
     RecordedEvent,
 )
+from wingmanmatch_server.paging import Position
 
 _CLAIM = ResultType(Claim)
 _MAY_SEND = ResultType(bool, "send")
@@ -182,16 +183,13 @@ class NotificationStore:
         self,
         user_id: str | None,
         page_size: int,
-        after: str | None = None,
+        after: Position | None = None,
         *,
         states: Sequence[str] | None = None,
         kinds: Sequence[str] | None = None,
         match_id: str | None = None,
     ) -> NotificationPage:
-        """Return a person's mails or everyone's, newest first, those following `after`.
-
-        Raises InvalidArgument PAGE_TOKEN_INVALID if `after` is not one of them.
-        """
+        """Return a person's emails or everyone's, newest first, behind the position `after`."""
         return await _NOTIFICATIONS.call(
             self._database,
             "list_notifications",
@@ -200,7 +198,7 @@ class NotificationStore:
             p_kinds=kinds,
             p_match_id=match_id,
             p_page_size=page_size,
-            p_after=after,
+            p_position=after,
         )
 
     async def record_event(self, event: DeliveryEvent) -> Notification | None:

@@ -11,10 +11,10 @@ ID_BYTES = 16
 class UnsubscribeLinks:
     """Links of `{public_url}/unsubscribe/{token}`, each for one person and one kind. They do not expire."""
 
-    def __init__(self, public_url: str, secret: str, kinds: Sequence[str]) -> None:
+    def __init__(self, public_url: str, secrets: Sequence[str], kinds: Sequence[str]) -> None:
         """`kinds` are all that a link may be for."""
         self._prefix = f"{public_url.rstrip('/')}/unsubscribe/"
-        self._signer = LinkSigner(secret, "unsubscribe")
+        self._signer = LinkSigner(secrets, "unsubscribe")
         self._kinds = frozenset(kinds)
 
     def url(self, user_id: str, kind: str) -> str:

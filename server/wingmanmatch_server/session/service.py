@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from wingmanmatch.session.v1 import session_pb2, session_service_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
-from wingmanmatch_server.paging import last_id_of, page_token
+from wingmanmatch_server.paging import PageTokens
 from wingmanmatch_server.session.store import Session, SessionStore
 
 MAX_DATA_BYTES = 64 * 1024
@@ -22,9 +22,10 @@ MAX_PAGE_SIZE = 50  # pages of the largest sessions still fit the 4 MiB that cli
 class SessionService:
     """Each method is the RPC of its name; `session_service.proto` has the contract."""
 
-    def __init__(self, store: SessionStore, *, timeout: timedelta) -> None:
+    def __init__(self, store: SessionStore, pages: PageTokens, *, timeout: timedelta) -> None:
         """`timeout` is how long a session lives without being extended, and the longest that a caller may ask for."""
         self._store = store
+        self._pages = pages
         self._timeout = timeout
 
     async def create_session(
@@ -78,14 +79,15 @@ class SessionService:
     ) -> session_service_pb2.ListSessionsResponse:
         """List a person's live sessions."""
         user_id = _canonical(request.user_id)
+        asked = ("ListSessions", user_id)
         page = await self._store.list_of_user(
             user_id,
             page_size=min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
-            after=last_id_of(request.page_token, user_id),
+            after=(self._pages.open(request.page_token, *asked) or {}).get("id"),
         )
         return session_service_pb2.ListSessionsResponse(
             sessions=[message_of(session) for session in page.sessions],
-            next_page_token=page_token(page.next_after, user_id),
+            next_page_token=self._pages.seal({"id": page.next_after} if page.next_after else None, *asked),
         )
 
     async def delete_user_sessions(

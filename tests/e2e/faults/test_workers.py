@@ -21,14 +21,14 @@ from wingmanmatch.system.v1 import system_service_pb2, system_service_pb2_grpc
 from wingmanmatch_server.notification.render import FIELDS
 from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 
-LINK_SECRET = "a secret of the test's own, long enough"
+SIGNING_SECRET = "a secret of the test's own, long enough"
 METHOD = {"grpc_service": "wingmanmatch.system.v1.SystemService", "grpc_method": "GetStatus"}
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
     """A server of two workers."""
-    links = {"PUBLIC_URL": "http://127.0.0.1", "LINK_SECRET": LINK_SECRET}
+    links = {"PUBLIC_URL": "http://127.0.0.1", "SIGNING_SECRET": SIGNING_SECRET}
     with served(tmp_path, WORKERS="2", DRAIN_DELAY="60", SHUTDOWN_GRACE="5", **links) as server:
         yield server
 
@@ -84,7 +84,7 @@ def test_metrics_of_all_workers_are_at_one_address(server: Served) -> None:
 
 def test_http_reaches_every_worker(server: Served) -> None:
     """What a single process serves by HTTP is served by whichever worker's turn it is, and so are its errors."""
-    link = UnsubscribeLinks(server.metrics.removesuffix("/metrics"), LINK_SECRET, list(FIELDS))
+    link = UnsubscribeLinks(server.metrics.removesuffix("/metrics"), [SIGNING_SECRET], list(FIELDS))
     for _ in range(4):
         with urllib.request.urlopen(link.url(str(uuid.uuid4()), next(iter(FIELDS))), timeout=10) as answer:
             assert b"Fewer mails?" in answer.read()

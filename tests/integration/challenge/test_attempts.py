@@ -162,7 +162,7 @@ async def test_list_comes_in_pages(challenges: Challenges) -> None:
     while True:
         page = await challenges.store.list_of_user(ann, page_size=3, after=after)
         pages.append([each.id for each in page.user_challenges])
-        after = page.next_after
+        after = page.next_position
         if after is None:
             break
     assert [len(page) for page in pages] == [3, 3, 1]
@@ -171,9 +171,6 @@ async def test_list_comes_in_pages(challenges: Challenges) -> None:
     assert [each.id for each in started.user_challenges] == [each.id for each in reversed(attempts[1::2])]
     assert (await challenges.store.list_of_user(ann, states=["EXPIRED"])).user_challenges == ()
     assert (await challenges.store.list_of_user(ben)).user_challenges == ()
-    for user_id, place in ((ben, attempts[0].id), (ann, new_id())):
-        expected = (errors.InvalidArgument, "PAGE_TOKEN_INVALID")
-        assert await reason_of(challenges.store.list_of_user(user_id, after=place)) == expected
 
 
 async def test_many_starts_at_once(challenges: Challenges) -> None:

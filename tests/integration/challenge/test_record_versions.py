@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from support.challenges import Challenges, Replica
+from support.page_tokens import PAGES
 from support.redis_raw import raw_value
 from wingmanmatch.challenge.v1 import challenge_service_pb2
 from wingmanmatch_server.challenge.copies import FORMAT
@@ -45,7 +46,7 @@ async def test_fields_of_a_newer_server_are_passed_over(challenges: Challenges, 
     key = f"challenges:{FORMAT}:{version}"
     await redis.client.set(key, orjson.dumps(richer), px=60_000)
     before = await raw_value(redis, key)
-    service = ChallengeService(challenges.store, replica.catalogue, ShareLinks("challenge_sharing", None))
+    service = ChallengeService(challenges.store, replica.catalogue, ShareLinks("challenge_sharing", []), PAGES)
     response = await service.list_challenges(challenge_service_pb2.ListChallengesRequest(), None)
     assert [each.id for each in response.challenges] == [each["id"] for each in richer[:20]]
     assert replica.places == ["database", "redis"]

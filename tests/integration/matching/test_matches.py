@@ -276,16 +276,14 @@ async def test_matches_are_listed_newest_first_in_pages(people: People) -> None:
         other = await people.join()
         match = await (people.invite(ann, other) if turn % 2 else people.invite(other, ann))
         made.append((await people.answer(match, "DECLINE")).id)
-    ben, eve = await people.join_many(2)
-    foreign = await people.invite(ben, eve)
+    await people.invite(*await people.join_many(2))
     listed: list[str] = []
     after = None
     for _ in range(3):
         page = await people.store.list_matches(ann, page_size=2, after=after)
         listed += [match.id for match in page.matches]
-        after = page.next_after
+        after = page.next_position
     assert (listed, after) == (made[::-1], None)
-    assert (await refusal(people.store.list_matches(ann, after=foreign.id)))[1] == "PAGE_TOKEN_INVALID"
 
 
 async def test_matches_are_listed_by_the_state_they_are_in_now(people: People) -> None:

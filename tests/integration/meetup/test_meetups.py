@@ -173,7 +173,7 @@ async def test_list_is_filtered_and_paged(two: Pair) -> None:
     while True:
         page = await people.meetups.list_meetups(two.ann, page_size=2, after=after)
         found += page.meetups
-        after = page.next_after
+        after = page.next_position
         if after is None:
             break
     assert len(found) == 5
@@ -184,10 +184,6 @@ async def test_list_is_filtered_and_paged(two: Pair) -> None:
     both = await people.meetups.list_meetups(two.ann, states=["SCHEDULED", "COMPLETED"])
     assert [each.id for each in both.meetups] == [others.id, live.id]
     assert len((await people.meetups.list_meetups(two.ben)).meetups) == 4
-    assert await refusal(people.meetups.list_meetups(two.ben, after=others.id)) == (
-        errors.InvalidArgument,
-        "PAGE_TOKEN_INVALID",
-    )
     with pytest.raises(errors.InvalidArgument):
         await people.meetups.list_meetups(two.ben, states=["PENDING"])
 

@@ -26,7 +26,7 @@ from wingmanmatch_server.resilience.retry import Retry, RetryLimits
 from wingmanmatch_server.web import serve_web
 
 NEXT_SECRET = "whsec_" + "A" * 44
-LINKS = UnsubscribeLinks("https://notify.example.org/", "a secret for links, 32 characters", list(FIELDS))
+LINKS = UnsubscribeLinks("https://notify.example.org/", ["a secret for links, 32 characters"], list(FIELDS))
 
 
 class Site:
@@ -247,10 +247,10 @@ async def test_one_click(site: Site) -> None:
 async def test_links_cannot_be_made(site: Site) -> None:
     """A link for another person, kind or purpose, or a mangled one, does nothing, and says the same each time."""
     token = LINKS.url(str(uuid.uuid4()), "SESSION_REMINDER").rpartition("/")[2]
-    other = UnsubscribeLinks("", "another secret for links, 32 chars", list(FIELDS)).url(
+    other = UnsubscribeLinks("", ["another secret for links, 32 chars"], list(FIELDS)).url(
         str(uuid.uuid4()), "MATCH_DECLINE"
     )
-    unknown = UnsubscribeLinks("", "a secret for links, 32 characters", ["NEWS"]).url(str(uuid.uuid4()), "NEWS")
+    unknown = UnsubscribeLinks("", ["a secret for links, 32 characters"], ["NEWS"]).url(str(uuid.uuid4()), "NEWS")
     for bad in ("x", token[:-1], token + "A", token.swapcase(), other.rpartition("/")[2], unknown.rpartition("/")[2]):
         with pytest.raises(LinkInvalid):
             LINKS.read(bad)

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from support.databases import fresh_database, open_database
 from support.edge import Failure, failure_of, serving
+from support.page_tokens import PAGES
 from support.requests import TIMEOUT, join
 from support.server import serving_application
 from support.stubs import Stubs
@@ -136,7 +137,7 @@ async def test_change_of_the_catalogue_is_asked_for(
     async with (
         open_database(dsn, transport) as database,
         open_redis(own_redis_url) as redis,
-        open_challenges(settings, database, redis, breaker, registry, check_interval=0.05) as service,
+        open_challenges(settings, database, redis, breaker, registry, PAGES, check_interval=0.05) as service,
         serving(service, service=pb.DESCRIPTOR.services_by_name["ChallengeService"]) as edge,
     ):
         await see_changes(Stubs(edge.channel), sql)

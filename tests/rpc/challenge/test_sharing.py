@@ -33,7 +33,7 @@ SECRET = "a secret of the tests that is long enough"
 @pytest.fixture(scope="module")
 async def client(dsn: str, engines: EmbeddedEngines, data_dir: Path, transport: str) -> AsyncIterator[Stubs]:
     """A client of a server whose links are signed by SECRET."""
-    options: dict[str, Any] = {"rate_limits_file": roomy_limits(data_dir), "link_secret": SECRET}
+    options: dict[str, Any] = {"rate_limits_file": roomy_limits(data_dir), "signing_secret": SECRET}
     async with serving_application(dsn, engines.redis_url, data_dir, transport=transport, **options) as client:
         yield client
 
@@ -117,14 +117,14 @@ async def test_whatever_shows_nothing_is_not_found(client: Stubs, sql: asyncpg.C
     await sql.execute("update share_links set expire_time = now() where id = $1", expired.id)
     request = challenges_pb.RevokeShareLinkRequest(user_id=person, share_link_id=revoked.id)
     await client.challenge.RevokeShareLink(request, timeout=TIMEOUT)
-    own = LinkSigner(SECRET, "share/challenge_sharing")
+    own = LinkSigner([SECRET], "share/challenge_sharing")
     assert own.sign(uuid.UUID(good.id).bytes) == good.token
     tokens = {
         "unknown": own.sign(uuid.uuid4().bytes),
         "expired": expired.token,
         "revoked": revoked.token,
-        "of another secret": LinkSigner(SECRET + "x", "share/challenge_sharing").sign(uuid.UUID(good.id).bytes),
-        "of mails": LinkSigner(SECRET, "unsubscribe").sign(uuid.UUID(good.id).bytes),
+        "of another secret": LinkSigner([SECRET + "x"], "share/challenge_sharing").sign(uuid.UUID(good.id).bytes),
+        "of mails": LinkSigner([SECRET], "unsubscribe").sign(uuid.UUID(good.id).bytes),
         "of a match": to_match.token,
         "too short": own.sign(b"x"),
         "empty": "",
@@ -232,7 +232,7 @@ async def test_resolving_needs_no_identity(admin_dsn: str, own_redis_url: str, t
 
 async def test_switched_off(admin_dsn: str, engines: EmbeddedEngines, tmp_path: Path) -> None:
     """Each kind by itself: nothing is made or shown, GetStatus says why, and revoking still works."""
-    options: dict[str, Any] = {"rate_limits_file": roomy_limits(tmp_path), "link_secret": SECRET}
+    options: dict[str, Any] = {"rate_limits_file": roomy_limits(tmp_path), "signing_secret": SECRET}
     async with fresh_database(admin_dsn) as dsn:
         async with serving_application(dsn, engines.redis_url, tmp_path, **options) as client:
             match = await accepted(client)

@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from support.edge import Edge, failure_of, serving
 from support.limiters import until
+from support.page_tokens import PAGES
 from support.sessions import HOUR, create_store
 from wingmanmatch.session.v1 import session_service_pb2 as pb
 from wingmanmatch.session.v1 import session_service_pb2_grpc
@@ -35,7 +36,7 @@ def failure_log() -> Iterator[io.BytesIO]:
 @pytest.fixture
 async def edge(redis: RedisServer) -> AsyncIterator[Edge]:
     """The server's edge around its session service."""
-    async with serving(SessionService(create_store(redis), timeout=HOUR), service=SERVICE) as edge:
+    async with serving(SessionService(create_store(redis), PAGES, timeout=HOUR), service=SERVICE) as edge:
         yield edge
 
 

@@ -1,0 +1,158 @@
+"""Page tokens in the hands of somebody who has an account and wants to read, or to learn from, others' lists."""
+
+import base64
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.credentials import KEY, SETTINGS, bearer, user_token
+from support.databases import fresh_database
+from support.edge import failure_of
+from support.page_tokens import SIGNING_SECRETS
+from support.requests import TIMEOUT, profile
+from support.server import serving_application
+from support.stubs import Stubs
+from wingmanmatch.challenge.v1 import challenge_service_pb2
+from wingmanmatch.matching.v1 import matching_service_pb2
+from wingmanmatch.meetup.v1 import meetup_service_pb2
+from wingmanmatch.notification.v1 import notification_service_pb2
+from wingmanmatch.session.v1 import session_service_pb2
+from wingmanmatch_server.drivers.embedded import EmbeddedEngines
+from wingmanmatch_server.paging import LIFETIME, PageTokens
+
+ME, VICTIM = str(uuid.UUID(int=7, version=4)), str(uuid.UUID(int=8, version=4))
+CANDIDATES, PAGE = 3, 1
+
+
+@dataclass(frozen=True)
+class Listing:
+    """An RPC that lists, and a request of a page of one."""
+
+    name: str
+    call: Any
+    request: Any
+
+
+def listings(client: Stubs) -> list[Listing]:
+    """Return every list that a user's token opens."""
+    return [
+        Listing("ListCandidates", client.matching.ListCandidates, matching_service_pb2.ListCandidatesRequest),
+        Listing("ListMatches", client.matching.ListMatches, matching_service_pb2.ListMatchesRequest),
+        Listing("ListMeetups", client.meetup.ListMeetups, meetup_service_pb2.ListMeetupsRequest),
+        Listing(
+            "ListUserChallenges",
+            client.challenge.ListUserChallenges,
+            challenge_service_pb2.ListUserChallengesRequest,
+        ),
+        Listing(
+            "ListNotifications",
+            client.notification.ListNotifications,
+            notification_service_pb2.ListNotificationsRequest,
+        ),
+        Listing("ListSessions", client.session.ListSessions, session_service_pb2.ListSessionsRequest),
+    ]
+
+
+def asked(listing: Listing, user_id: str, token: str = "") -> Any:
+    """Return a request of a person's list."""
+    return listing.request(user_id=user_id, page_size=PAGE, page_token=token)
+
+
+@pytest.fixture(scope="module")
+async def client(
+    admin_dsn: str, engines: EmbeddedEngines, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stubs]:
+    """A server at the shipped limits that knows users by their tokens, and four people at one place."""
+    folder: Path = tmp_path_factory.mktemp("page-tokens")
+    settings = SETTINGS | {"signing_secret": SIGNING_SECRETS[0]}
+    async with (
+        fresh_database(admin_dsn) as dsn,
+        serving_application(dsn, engines.redis_url, folder, **settings) as client,
+    ):
+        me = profile(user_id=ME)
+        others = [profile(user_id=user_id, location=me.location) for user_id in (VICTIM, *new_ids(CANDIDATES - 1))]
+        for each in (me, *others):
+            request = matching_service_pb2.UpsertProfileRequest(profile=each)
+            await client.matching.UpsertProfile(request, metadata=bearer(KEY), timeout=TIMEOUT)
+        yield client
+
+
+def new_ids(count: int) -> list[str]:
+    """Return ids of people whom nobody knows yet."""
+    return [str(uuid.uuid4()) for _ in range(count)]
+
+
+async def first_token(client: Stubs) -> str:
+    """Return the token of the second page of my candidates."""
+    request = asked(listings(client)[0], ME)
+    page = await client.matching.ListCandidates(request, metadata=bearer(user_token(ME)), timeout=TIMEOUT)
+    assert page.next_page_token
+    return str(page.next_page_token)
+
+
+async def refusals(client: Stubs, token: str, user_id: str = ME) -> set[tuple[str, str, str]]:
+    """Return how every list that a user may ask for answers a token."""
+    found = set()
+    for each in listings(client):
+        call = each.call(asked(each, user_id, token), metadata=bearer(user_token(user_id)), timeout=TIMEOUT)
+        failure = await failure_of(call)
+        found.add((failure.code.name, failure.reason, failure.message))
+    return found
+
+
+async def test_forged_tokens_are_told_nothing(client: Stubs) -> None:
+    """Tokens as they were once, of an id and a digest, and ones sealed by a secret of the attacker's."""
+    named = base64.urlsafe_b64encode(uuid.UUID(VICTIM).bytes + bytes(8)).decode().rstrip("=")
+    own = PageTokens(["a secret of the attacker's own, long enough"], time.time)
+    position = {"distance": 0.0, "demerit": 0, "user_id": VICTIM, "id": VICTIM, "create_time": "2026-01-01T00:00:00Z"}
+    forged = [own.seal(position, each.name, ME) for each in listings(client)]
+    answers = [await refusals(client, token) for token in (named, *forged)]
+    assert len(set.union(*answers)) == 1
+    assert {reason for _, reason, _ in answers[0]} == {"PAGE_TOKEN_INVALID"}
+
+
+async def test_altered_and_foreign_tokens_are_told_nothing(client: Stubs) -> None:
+    """A good token with any part changed, one of another person and one of another list get the answer of garbage."""
+    good = await first_token(client)
+    places = range(0, len(good), max(1, len(good) // 12))
+    altered = [good[:place] + ("A" if good[place] != "A" else "B") + good[place + 1 :] for place in places]
+    garbage = await refusals(client, "garbage")
+    for token in (*altered, good + "=", good + "A", " " + good, good.upper()):
+        assert await refusals(client, token) == garbage
+    assert await refusals(client, good, VICTIM) == garbage
+    others = listings(client)[1:]
+    for each in others:
+        call = each.call(asked(each, ME, good), metadata=bearer(user_token(ME)), timeout=TIMEOUT)
+        assert (await failure_of(call)).reason == "PAGE_TOKEN_INVALID"
+
+
+async def test_old_tokens_are_told_nothing(client: Stubs) -> None:
+    """A token that this server sealed a day and a minute ago is refused as garbage is."""
+    past = PageTokens(SIGNING_SECRETS, lambda: time.time() - LIFETIME - 60)
+    old = past.seal({"distance": 0.0, "demerit": 0, "user_id": VICTIM}, "ListCandidates", ME, 25.0)
+    assert await refusals(client, old) == await refusals(client, "garbage")
+
+
+async def test_tokens_say_nothing(client: Stubs) -> None:
+    """A token holds neither the ids of people nor anything that two tokens of one page have in common."""
+    first, second = await first_token(client), await first_token(client)
+    opened = base64.urlsafe_b64decode(first + "=" * (-len(first) % 4))
+    assert VICTIM.encode() not in opened
+    assert uuid.UUID(VICTIM).bytes not in opened
+    assert sum(left == right for left, right in zip(first[12:], second[12:], strict=True)) < len(first) // 8
+
+
+async def test_pages_join_to_the_whole_list_in_any_spelling_of_the_id(client: Stubs) -> None:
+    """The rightful owner goes on with a token, also where the id is written in capitals the next time."""
+    token, shown = "", []
+    for spelling in (ME, ME.upper(), ME):
+        request = matching_service_pb2.ListCandidatesRequest(user_id=spelling, page_size=1, page_token=token)
+        page = await client.matching.ListCandidates(request, metadata=bearer(user_token(ME)), timeout=TIMEOUT)
+        shown += [each.user_id for each in page.candidates]
+        token = page.next_page_token
+    assert (len(set(shown)), token) == (CANDIDATES, "")
