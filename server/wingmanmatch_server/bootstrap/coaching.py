@@ -1,5 +1,6 @@
 """Joins the coach: Claude, a person's budget of tokens, and conversations in Redis."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -43,7 +44,8 @@ PUT_BACK_ATTEMPTS = 5  # all within the ten seconds for which a repeated refund 
 async def open_coaching(core: Core) -> AsyncIterator[Area]:
     """Make what coaches; Claude only where coaching is on."""
     settings, store, conversations = core.settings, CoachingStore(core.database), make_conversations(core)
-    safety, replies, metrics = Safety(), Replies(), CoachingMetrics(core.registry)
+    # The phrases of ten languages take most of a second to read.
+    safety, replies, metrics = await asyncio.to_thread(Safety), Replies(), CoachingMetrics(core.registry)
     async with AsyncExitStack() as stack:
         if not settings.coaches:
             screening = Screening(safety, replies, conversations, metrics)

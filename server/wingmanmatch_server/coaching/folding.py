@@ -21,6 +21,7 @@ _UNSEEN = re.compile(
 _ACCENTS = re.compile("[\u0300-\u036f\u0483-\u0489\u20d0-\u20f0]")
 _APOSTROPHES = re.compile("['\u2019\u2018\u201b`\u00b4\u02bc\u02b9\u2032\uff07]")
 _ENDS = re.compile(r"[.!?…。;:\n]+")  # of sentences, unless within a word
+_LINE_BREAK = re.compile(r"(?<!\n)\n(?!\n)")  # in the middle of a sentence, perhaps
 _NO_WORD = re.compile(r"[^\w*.\u3099\u309a]+|_+")
 _REPEATED = re.compile(r"([^\W\d])\1+")
 _LETTERS_APART = re.compile(r"(?<!\w)[^\W\d](?:[^\w\n]{1,3}[^\W\d](?!\w)){2,}")
@@ -57,7 +58,7 @@ def _forms(text: str) -> Iterator[str]:
 
 def together(text: str) -> str:
     """Return what may be hidden in letters written apart and in words written together, each without blanks."""
-    spelt = letters(text)
+    spelt = letters(text).replace("_", " ")
     apart = ["".join(_LETTER.findall(match[0])) for match in _LETTERS_APART.finditer(spelt)]
     return words(" . ".join([*apart, *_LONG_WORD.findall(spelt)]))
 
@@ -82,7 +83,7 @@ def words(spelt: str) -> str:
 
     The word `.` ends a sentence, and so the whole.
     """
-    plain = _ENDS.sub(_end, _APOSTROPHES.sub("", spelt + "\n"))
+    plain = _ENDS.sub(_end, _LINE_BREAK.sub(" ", _APOSTROPHES.sub("", spelt)) + "\n")
     return f" {' '.join(squeezed(_NO_WORD.sub(' ', plain)).split())} "
 
 

@@ -104,13 +104,13 @@ class Language:
 
     def find_together(self, text: str) -> bool:
         """Tell whether words that were written together, or in letters apart, speak of self-harm."""
-        if self._together is None:
+        if self._together is None or not text.strip(" ."):
             return False
         return any(match.end() - match.start() >= SHORTEST_TOGETHER for match in self._together.finditer(text))
 
-    def likeness(self, text: str) -> int:
-        """Return how many words of a text are among the most frequent ones of the language."""
-        return sum(word in self._hints for word in text.split())
+    def likeness(self, words: Sequence[str]) -> int:
+        """Return how many of the words are among the most frequent ones of the language."""
+        return sum(word in self._hints for word in words)
 
     def _lines(self, text: str) -> list[str]:
         return [self._line(line) for line in text.splitlines() if line and not line.startswith("#")]

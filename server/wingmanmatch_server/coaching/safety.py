@@ -48,13 +48,13 @@ CRISIS = (Category.SELF_HARM, Category.ABUSE)
 class Verdict(NamedTuple):
     """What was found in a message: nothing that is not answered, or a category, said in a language (ISO 639-1).
 
-    `minor`: the person said to be one. `certain` is False where only looser phrases found the category.
+    `minor`: the person said to be one. `certain` where it was not only by looser phrases.
     """
 
     category: Category | None
     minor: bool
     language: str = "en"
-    certain: bool = True
+    certain: bool = False
 
 
 class Safety:
@@ -79,7 +79,7 @@ class Safety:
             if category is not Category.MINOR and findings.has(category):
                 return Verdict(category, minor, findings.language(category), findings.certain(category))
         if findings.has(MINOR_ROMANCE) and (minor or findings.has(MINOR_OTHER)):
-            return Verdict(Category.MINOR, minor, findings.language(MINOR_ROMANCE))
+            return Verdict(Category.MINOR, minor, findings.language(MINOR_ROMANCE), certain=True)
         return Verdict(None, minor)
 
     def _findings(self, message: str) -> Findings:
@@ -88,9 +88,9 @@ class Safety:
         for form in folding.forms(message):
             self._find_phrases(form, findings, blanks=True)
         self._find_phrases(folding.japanese(message), findings, blanks=False)
-        together = folding.together(message)
+        together, plain = folding.together(message), next(folding.forms(message)).split()
         for language in self._languages:
-            findings.liken(language.name, language.likeness(folding.words(folding.letters(message))))
+            findings.liken(language.name, language.likeness(plain))
             if language.find_together(together):
                 findings.add(language.name, Found(Category.SELF_HARM, certain=True))
         return findings

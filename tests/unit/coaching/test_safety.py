@@ -47,7 +47,7 @@ def test_letters_can_be_written_in_many_ways() -> None:
 def test_minor_is_known_by_what_they_say() -> None:
     """Saying one's age is no offence, but it is noted."""
     assert SAFETY.judge("I'm 15 and shy at school") == Verdict(None, minor=True)
-    assert SAFETY.judge("How do I get a girlfriend?", minor=True) == Verdict(Category.MINOR, minor=True)
+    assert SAFETY.judge("How do I get a girlfriend?", minor=True) == Verdict(Category.MINOR, minor=True, certain=True)
     assert SAFETY.judge("How do I say hello?", minor=True) == Verdict(None, minor=True)
 
 
