@@ -232,6 +232,13 @@ class Settings(WithSecretFiles):
     coaching_model: str = Field(
         "claude-sonnet-5-5", pattern=r"^[A-Za-z0-9._:@/-]+$", description="The name of the Claude model that coaches."
     )
+    coaching_safety_model: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._:@/-]*$",
+        description="The name of a small Claude model that is asked what a message is about where the safety patterns "
+        "are not certain, before the coach answers; its tokens count for the person's budget. Without it the patterns "
+        "alone decide.",
+    )
     coaching_max_output_tokens: int = Field(1024, ge=64, le=8192, description="Tokens that one answer may have.")
     coaching_timeout: float = Field(
         30.0, gt=0, le=300, description="Seconds to wait for Claude, to connect and for each piece of an answer."

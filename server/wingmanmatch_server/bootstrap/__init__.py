@@ -59,6 +59,7 @@ from wingmanmatch_server.interceptors.peer import PeerAddress, peer_address_behi
 from wingmanmatch_server.interceptors.peer_streams import PeerStreams
 from wingmanmatch_server.interceptors.requests import RequestReader
 from wingmanmatch_server.interceptors.throttle import Throttle
+from wingmanmatch_server.ratelimit.flood_bound import FloodBound
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system import health
@@ -164,7 +165,7 @@ def make_handlers(
         metrics,
         access_log,
         identity,
-        Throttle(core.charged, peer_of),
+        Throttle(core.charged, peer_of, FloodBound(time.monotonic)),
         Circuit({number: core.breakers[name] for number, name in NAMES.items() if name in core.breakers}),
         Capacity(settings.max_concurrent_calls, settings.max_open_streams, metrics.overloaded),
         Deadline(settings.max_deadline),

@@ -49,19 +49,37 @@ LOCAL = Caller("local")  # whoever calls a server that asks for no credentials
 ANONYMOUS = Caller("anonymous")  # calls without a credential, where others have one
 
 
+# One step of what admits a call, such as its charge to a rate limit.
+Admission = Callable[[], Awaitable[None]]
+
+
 class Call:
     """One call on its way through the edge.
 
     `code` and `reason` are those it ended with, known to the interceptors outside `errors`; `reason` is empty for OK.
     """
 
-    __slots__ = ("caller", "code", "context", "reason")
+    __slots__ = ("_admissions", "caller", "code", "context", "reason")
 
     def __init__(self, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         self.context = context
         self.caller = LOCAL
         self.code = grpc.StatusCode.OK
         self.reason = ""
+        self._admissions: tuple[Admission, ...] = ()
+
+    def defer(self, admission: Admission) -> None:
+        """Leave a step of the admission to the handler of a method that is `admitted_by_handler`."""
+        self._admissions += (admission,)
+
+    async def admit(self) -> None:
+        """Do what the edge left to the handler, in its order. Raises what the edge would have raised.
+
+        A second time it does nothing.
+        """
+        admissions, self._admissions = self._admissions, ()
+        for admission in admissions:
+            await admission()
 
 
 # What serves a call: takes the request, or for a client stream an iterator of requests, and returns the response, or

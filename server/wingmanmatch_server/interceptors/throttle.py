@@ -1,5 +1,7 @@
 """Charges each call to the rate limit that its proto names."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 from wingmanmatch.options.v1 import options_pb2
@@ -25,27 +27,55 @@ class Limiter(Protocol):
         """
 
 
+class FloodBound(Protocol):
+    """Bounds calls that are looked at before they are charged, without waiting for anything."""
+
+    def spend(self, subject: str) -> None:
+        """Count one call. Raises errors.RateLimited if there are too many."""
+
+
 class Throttle:
     """Spends one token a call.
 
     A user's token is charged to that user, a call without a credential to the address it comes from, and a backend to
     its own bucket; where the proto says that a limit is about the user, the user whom the backend names pays as well.
     Where no credential is configured, whoever names a user is taken for that user.
+
+    Where a method is `admitted_by_handler` the token is spent when the handler admits the call. Before, only the flood
+    bound holds, for each caller and user.
     """
 
-    def __init__(self, limiter: Limiter | None, peer_of: PeerAddress) -> None:
+    def __init__(self, limiter: Limiter | None, peer_of: PeerAddress, flood_bound: FloodBound | None = None) -> None:
         """Without a limiter nothing is limited."""
         self._limiter = limiter
         self._peer_of = peer_of
+        self._flood_bound = flood_bound
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         """See `Interceptor.bind`."""
-        policy, limiter, peer_of = method.policy.rate_limit, self._limiter, self._peer_of
-        protects = method.policy.rate_limit_subject == options_pb2.RATE_LIMIT_SUBJECT_USER
-        if limiter is None or not policy:
+        limiter = self._limiter
+        if limiter is None or not method.policy.rate_limit:
             return proceed
+        charge = self._charge_of(method, limiter)
 
         async def throttle(request: Any, call: Call) -> Any:
+            await charge(request, call)
+            return await proceed(request, call)
+
+        async def throttle_when_admitted(request: Any, call: Call) -> Any:
+            if self._flood_bound is not None:
+                user = call.caller.user_id or _named_user(method, request) or self._peer_of(call.context)
+                self._flood_bound.spend(f"{call.caller.name}:{user}")
+            call.defer(partial(charge, request, call))
+            return await proceed(request, call)
+
+        return throttle_when_admitted if method.policy.admitted_by_handler else throttle
+
+    def _charge_of(self, method: Method, limiter: Limiter) -> Callable[[Any, Call], Awaitable[None]]:
+        policy, peer_of = method.policy.rate_limit, self._peer_of
+        protects = method.policy.rate_limit_subject == options_pb2.RATE_LIMIT_SUBJECT_USER
+
+        async def charge(request: Any, call: Call) -> None:
             caller = call.caller
             if caller.user_id is not None:
                 await limiter.spend(policy, caller.user_id, caller.name)
@@ -56,9 +86,8 @@ class Throttle:
             else:
                 user = _named_user(method, request) if protects else ""
                 await limiter.spend_as_backend(caller.name, caller.calls_per_second, (policy, user) if user else None)
-            return await proceed(request, call)
 
-        return throttle
+        return charge
 
 
 def _named_user(method: Method, request: Any) -> str:

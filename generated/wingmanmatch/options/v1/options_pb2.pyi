@@ -171,6 +171,7 @@ class MethodPolicy(_message.Message):
     ACCESS_FIELD_NUMBER: _builtins.int
     USES_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_SUBJECT_FIELD_NUMBER: _builtins.int
+    ADMITTED_BY_HANDLER_FIELD_NUMBER: _builtins.int
     rate_limit: _builtins.str
     """Name of the rate limit policy that limits calls. Empty: calls are not limited.
 
@@ -187,6 +188,13 @@ class MethodPolicy(_message.Message):
     """Who may call."""
     rate_limit_subject: Global___RateLimitSubject.ValueType
     """Whose bucket of `rate_limit` a call is charged to."""
+    admitted_by_handler: _builtins.bool
+    """The handler looks at the request before the call is admitted, and may answer it without.
+
+    The edge then neither takes a place among the server's calls nor charges `rate_limit` by itself. It leaves both to
+    the handler, which does so for every call but those that must be answered whatever is used up, such as a message
+    of somebody in crisis. Until then only a bound of the process holds, against floods.
+    """
     @_builtins.property
     def requires(self) -> _containers.RepeatedScalarFieldContainer[Global___Dependency.ValueType]:
         """What the RPC cannot work without. While the circuit breaker of one of these is open the call is refused with
@@ -213,10 +221,11 @@ class MethodPolicy(_message.Message):
         access: Global___Access.ValueType = ...,
         uses: _abc.Iterable[Global___Dependency.ValueType] | None = ...,
         rate_limit_subject: Global___RateLimitSubject.ValueType = ...,
+        admitted_by_handler: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_deadline", b"default_deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "rate_limit_subject", b"rate_limit_subject", "requires", b"requires", "user_field", b"user_field", "uses", b"uses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "admitted_by_handler", b"admitted_by_handler", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "rate_limit_subject", b"rate_limit_subject", "requires", b"requires", "user_field", b"user_field", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
