@@ -189,6 +189,7 @@ def main() -> None:
                 "DATA_DIR": str(folder / "server"),
                 "GRPC_LISTEN": "127.0.0.1:0",
                 "HTTP_LISTEN": "127.0.0.1:0",
+                "ADMIN_LISTEN": "127.0.0.1:0",
             }
             serve = ("-m", "wingmanmatch_server", "serve")
             with (

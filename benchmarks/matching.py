@@ -1,4 +1,4 @@
-"""What ListCandidates costs as the number of people grows, beside `select 1` and the function alone, in one run.
+"""What ListCandidates and UpsertProfile cost as the number of people grows, beside `select 1`, in one run.
 
     python benchmarks/matching.py [--people 10000 100000] [--calls 400]
 
@@ -16,12 +16,13 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 import grpc
 import uvloop
 
-from wingmanmatch.matching.v1 import matching_service_pb2, matching_service_pb2_grpc
+from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2, matching_service_pb2_grpc
 from wingmanmatch_server.bootstrap import open_application
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import read_migrations
@@ -32,8 +33,19 @@ from wingmanmatch_server.serving import listening
 from wingmanmatch_server.settings import Settings
 
 SEED = 1
-Kinds = dict[str, Callable[[str], Awaitable[object]]]
+
+
+class Caller(NamedTuple):
+    """Somebody who calls, and where they are."""
+
+    user_id: str
+    latitude: float
+    longitude: float
+
+
+Kinds = dict[str, Callable[[Caller], Awaitable[object]]]
 CALLERS = """
+select user_id::text, latitude, longitude from public.user_locations where user_id::text in (
 (select user_id::text from public.match_pool where active order by random() limit 200)
 union all
 (select user_id::text from public.match_pool where active and map_point <@ (
@@ -41,23 +53,23 @@ union all
         select count(*) from public.match_pool o where o.map_point <@
             box(m.map_point - point(0.1, 0.1), m.map_point + point(0.1, 0.1))) n
     where m.user_id in (select user_id from public.match_pool order by user_id limit 300) order by n.count desc limit 1)
-order by random() limit 200)
+order by random() limit 200))
 """
 
 
-async def settle(dsn: str, people: int) -> list[str]:
+async def settle(dsn: str, people: int) -> list[Caller]:
     """Fill the database and return who will call."""
     await seed_people(dsn, people, seed=SEED, tell=lambda _count: None)
     connection = await asyncpg.connect(dsn, command_timeout=900)
     try:
         await connection.execute("vacuum analyze")
         await connection.execute("select setseed(0.5)")
-        return [row["user_id"] for row in await connection.fetch(CALLERS)]
+        return [Caller(*row) for row in await connection.fetch(CALLERS)]
     finally:
         await connection.close()
 
 
-async def measure(kinds: Kinds, callers: list[str], calls: int) -> dict[str, list[float]]:
+async def measure(kinds: Kinds, callers: list[Caller], calls: int) -> dict[str, list[float]]:
     """Return the milliseconds of each call, by kind; the first tenth warms up and is left out."""
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     for turn in range(calls + calls // 10):
@@ -75,11 +87,27 @@ def kinds_of(connection: asyncpg.Connection, database: PostgresDatabase, channel
     stub = matching_service_pb2_grpc.MatchingServiceStub(channel)
     return {
         "select 1": lambda _: connection.fetchval("select 1"),
-        "function": lambda user: database.call("list_candidates", p_user_id=user, p_radius_miles=25.0),
-        "ListCandidates": lambda user: stub.ListCandidates(
-            matching_service_pb2.ListCandidatesRequest(user_id=user), timeout=10
+        "function": lambda caller: database.call("list_candidates", p_user_id=caller.user_id, p_radius_miles=25.0),
+        "ListCandidates": lambda caller: stub.ListCandidates(
+            matching_service_pb2.ListCandidatesRequest(user_id=caller.user_id), timeout=10
+        ),
+        "UpsertProfile": lambda caller: stub.UpsertProfile(
+            matching_service_pb2.UpsertProfileRequest(profile=moving(caller)), timeout=10
         ),
     }
+
+
+def moving(caller: Caller) -> matching_pb2.Profile:
+    """Return the profile of somebody who is some half a mile from home."""
+    north, east = random.uniform(-0.01, 0.01), random.uniform(-0.01, 0.01)
+    return matching_pb2.Profile(
+        user_id=caller.user_id,
+        email="somebody@example.org",
+        first_name="Sam",
+        experience_level=matching_pb2.EXPERIENCE_LEVEL_INTERMEDIATE,
+        confidence_archetype=matching_pb2.CONFIDENCE_ARCHETYPE_SCHOLAR,
+        location={"latitude": caller.latitude + north, "longitude": caller.longitude + east},
+    )
 
 
 async def bench(dsn: str, redis_url: str, people: int, calls: int, folder: Path) -> None:

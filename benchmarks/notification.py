@@ -51,8 +51,8 @@ CLAIMS = 20  # a burst
 FILL = """
 insert into notifications (
     kind, user_id, recipient_email, recipient_name, locale, payload, dedupe_key, send_time, next_attempt_time)
-select 'MATCH_DECLINE', gen_random_uuid(), 'ann@example.org', 'Ann', 'en', '{"decliner_name": "Ben"}', 'mail/' || n,
-    now() - n * interval '1 ms', now() - n * interval '1 ms'
+select 'MATCH_DECLINE', gen_random_uuid(), 'ann+' || n || '@example.org', 'Ann', 'en', '{"decliner_name": "Ben"}',
+    'mail/' || n, now() - n * interval '1 ms', now() - n * interval '1 ms'
 from generate_series(1, $1::integer) n
 """
 CLAIM = "select claim_notifications('benchmark', 8, 60)"
@@ -83,7 +83,7 @@ async def fill(dsn: str, count: int) -> None:
     """Let so many mails wait, and nothing else be there."""
     connection = await asyncpg.connect(dsn, command_timeout=900)
     try:
-        await connection.execute("truncate notifications, delivery_pauses")
+        await connection.execute("truncate notifications, delivery_pauses, address_charges")
         await connection.execute(FILL, count)
         await connection.execute("vacuum analyze notifications")
     finally:

@@ -49,6 +49,7 @@ def serving(engines: EmbeddedEngines, folder: Path) -> Iterator[tuple[int, str]]
         "DATA_DIR": str(folder / "server"),
         "GRPC_LISTEN": "127.0.0.1:0",
         "HTTP_LISTEN": "127.0.0.1:0",
+        "ADMIN_LISTEN": "127.0.0.1:0",
         "ENABLE_RATE_LIMITING": "false",
     }
     command = [sys.executable, "-m", "wingmanmatch_server", "serve"]

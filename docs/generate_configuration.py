@@ -61,10 +61,19 @@ def values(field: FieldInfo) -> str:
         return ", ".join(f"`{value}`" for value in typing.get_args(kind))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return ", ".join(f"`{value}`" for value in kind)
-    limits = {type(each).__name__: each for each in field.metadata}
-    if "Ge" in limits and "Le" in limits:
-        return f"{limits['Ge'].ge} to {limits['Le'].le}"
+    if kind in (int, float):
+        return interval(field, kind)
     return {Path: "path", bool: "`true`, `false`"}.get(kind, "text")
+
+
+def interval(field: FieldInfo, kind: type) -> str:
+    """Return the range of a number."""
+    limits = {
+        name: getattr(each, name) for each in field.metadata for name in ("gt", "ge", "le") if hasattr(each, name)
+    }
+    low = f"above {limits['gt']}" if "gt" in limits else f"from {limits['ge']}"
+    noun = "whole number" if kind is int else "number"
+    return f"{noun} {low}" + (f" to {limits['le']}" if "le" in limits else "")
 
 
 def _alternatives(annotation: typing.Any) -> tuple[typing.Any, ...]:

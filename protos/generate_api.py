@@ -128,6 +128,7 @@ class Reference:
             "access": ACCESS[policy.access],
             "user": policy.user_field,
             "rate_limit": policy.rate_limit,
+            "limits_user": policy.rate_limit_subject == options_pb2.RATE_LIMIT_SUBJECT_USER,
             "deadline": f"{deadline:g} s" if deadline else "",
             "requires": [_dependency(value) for value in policy.requires],
             "uses": [_dependency(value) for value in policy.uses],
@@ -217,7 +218,9 @@ def _rules(field: FieldDescriptorProto) -> str:
     rules.CopyFrom(field.options.Extensions[validate_pb2.field])
     said = [rule.message for rule in rules.cel]
     rules.ClearField("cel")
-    return "; ".join([_line(rules)] * bool(rules.ByteSize()) + said)
+    kind = field.options.Extensions[options_pb2.text_kind]
+    kinds = [f"`{options_pb2.TextKind.Name(kind)}`"] * bool(kind)
+    return "; ".join([_line(rules)] * bool(rules.ByteSize()) + kinds + said)
 
 
 def _line(message: Message) -> str:

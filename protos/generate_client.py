@@ -41,7 +41,7 @@ WITHOUT_ASYNCIO = {
     r"aclosing": "closing",
     r"__aenter__": "__enter__",
     r"__aexit__": "__exit__",
-    r"stream_stream, requests": "stream_stream, iter(requests)",
+    r'"stream_stream", requests': '"stream_stream", iter(requests)',
     r"\(grpc\.aio\.UsageError, ValueError\)": "ValueError",
     r"grpc\.aio\.": "grpc.",
     r"wingmanmatch_client\.aio": "wingmanmatch_client.sync",
@@ -89,7 +89,9 @@ def render() -> dict[str, str]:
     """Return the text of each file below the client's folder that is written by this program."""
     found, comments = services()
     texts = {"rpcs.py": rpcs(found), "aio/services.py": service_faces(found, comments)}
-    written = {name: (CLIENT / name).read_text("utf-8") for name in ("aio/calls.py", "aio/client.py")}
+    written = {
+        name: (CLIENT / name).read_text("utf-8") for name in ("aio/calls.py", "aio/channels.py", "aio/client.py")
+    }
     for name, text in (written | texts).items():
         if name.startswith("aio/"):
             texts[name.replace("aio", "sync", 1)] = without_asyncio(text)

@@ -82,9 +82,7 @@ def migrate(
     settings = settings_or_exit()
     if settings.by_rest:
         fail("DATABASE_URL is required to migrate: REST cannot")
-    with _engines(settings, valkey=False) as engines:
-        engines.wait()
-        dsn = database_url_or_exit(settings) or engines.postgres_dsn
+    with _database(settings) as dsn:
         _migrate(dsn, baseline=settings.supabase_url is None, status=status, dry_run=dry_run)
 
 
@@ -99,9 +97,7 @@ def seed(
         fail("seed is for development: ENVIRONMENT is production")
     if settings.by_rest:
         fail("DATABASE_URL is required to seed: REST cannot")
-    with _engines(settings, valkey=False) as engines:
-        engines.wait()
-        dsn = database_url_or_exit(settings) or engines.postgres_dsn
+    with _database(settings) as dsn:
         _seed(dsn, profiles, seed, baseline=settings.supabase_url is None)
 
 
@@ -208,18 +204,32 @@ def _silence_grpc() -> None:
 
 
 @contextmanager
-def _engines(settings: Settings, *, valkey: bool = True) -> Iterator[EmbeddedEngines]:
-    """Start the engines that the settings do not replace; end with a sentence where that is not possible.
+def _database(settings: Settings) -> Iterator[str]:
+    """Yield the address of DATABASE_URL, or of the database of DATA_DIR, on which a server may be running.
 
-    Without `valkey`, for commands, the data folder is left alone where there is nothing to start.
+    End with a sentence where that is not possible.
     """
+    if settings.database_url:
+        yield database_url_or_exit(settings) or ""
+        return
+    from wingmanmatch_server.drivers.embedded_database import running_or_started  # noqa: PLC0415
+
+    try:
+        with running_or_started(settings.data_dir) as dsn:
+            yield dsn
+    except EngineError as error:
+        fail(str(error))
+
+
+@contextmanager
+def _engines(settings: Settings) -> Iterator[EmbeddedEngines]:
+    """Start the engines that the settings do not replace; end with a sentence where that is not possible."""
     postgres = settings.database_url is None and not settings.by_rest
     engines = EmbeddedEngines(
-        settings.data_dir, postgres=postgres, valkey=valkey and settings.redis_url is None, users=settings.workers
+        settings.data_dir, postgres=postgres, valkey=settings.redis_url is None, users=settings.workers
     )
     try:
-        if postgres or valkey:
-            engines.start()
+        engines.start()
         yield engines
     except EngineError as error:
         fail(str(error))

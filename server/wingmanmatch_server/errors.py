@@ -79,7 +79,13 @@ class NotFound(DomainError):
 
 
 class FailedPrecondition(DomainError):
-    """The request is wrong in the present state."""
+    """The request is wrong in the present state; until `retry_after` seconds have passed, if that is known."""
+
+    def __init__(
+        self, reason: str, message: str, metadata: Mapping[str, str] | None = None, *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(reason, message, metadata)
+        self.retry_after = retry_after
 
 
 class Aborted(DomainError):

@@ -5,7 +5,6 @@ import binascii
 import hashlib
 import hmac
 import json
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,29 +64,6 @@ class PageTokens:
         if _encoded(data) != token:  # a token has one spelling
             raise InvalidToken
         return self._fernet.decrypt_at_time(base64.urlsafe_b64encode(data), LIFETIME, int(self._now()))
-
-
-def page_token(last_id: str | None, *arguments: object) -> str:
-    """Return the token that continues a list after `last_id`, or an empty one at its end.
-
-    `last_id` is a UUID; `arguments` are those that must stay the same from page to page.
-    """
-    if last_id is None:
-        return ""
-    return _encoded(uuid.UUID(last_id).bytes + _digest(arguments))
-
-
-def last_id_of(token: str, *arguments: object) -> str | None:
-    """Return the id after which `token` continues, None for an empty token.
-
-    Raises errors.InvalidArgument, reason PAGE_TOKEN_INVALID, if the token is not one issued for these arguments.
-    """
-    if not token:
-        return None
-    data = _decoded(token)
-    if data[16:] != _digest(arguments):
-        raise invalid_page_token()
-    return str(uuid.UUID(bytes=data[:16]))
 
 
 def invalid_page_token() -> errors.InvalidArgument:

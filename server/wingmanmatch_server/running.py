@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import sys
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import typer
 import uvloop
 
 from wingmanmatch_server import __version__, errors
+from wingmanmatch_server.addresses import Addresses, AddressInUse
 from wingmanmatch_server.bootstrap.background import background
 from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 from wingmanmatch_server.drivers.migration_files import Migration, read_migrations
@@ -23,7 +24,7 @@ from wingmanmatch_server.drivers.schema_version import SchemaRefused
 from wingmanmatch_server.identity.api_keys import ApiKeyError
 from wingmanmatch_server.identity.certificates import CertificateError
 from wingmanmatch_server.ratelimit.policy_file import PolicyFileError
-from wingmanmatch_server.serving import AddressInUse, serve
+from wingmanmatch_server.serving import serve
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.telemetry.log_writer import LogWriter
 from wingmanmatch_server.telemetry.logs import open_logs
@@ -62,8 +63,7 @@ def run_worker(settings: Settings) -> None:
     """Serve as one of a supervisor's workers, which says where by standard input, until it says stop or is gone."""
     with _logs(settings) as logs:
         assignment = read_assignment()
-        listens = {"grpc_listen": assignment.grpc_listen, "http_listen": assignment.http_listen}
-        _run(_work(settings.model_copy(update=listens), assignment, logs))
+        _run(_work(settings.model_copy(update=assignment.listens), assignment, logs))
 
 
 @contextmanager
@@ -89,14 +89,13 @@ async def _serve(settings: Settings, engines: EmbeddedEngines, logs: LogWriter, 
     database_url = _database_url(settings, engines)
     applied = await _migrate(settings, database_url)
 
-    def announce(grpc_addresses: Sequence[str], http_address: str) -> None:
-        seconds = time.monotonic() - started
-        typer.echo(banner(settings, engines, applied, grpc_addresses, http_address, seconds))
+    def announce(addresses: Addresses) -> None:
+        typer.echo(banner(settings, engines, applied, addresses, time.monotonic() - started))
 
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else engines.redis_url
     async with background(engines.keep_running(Backoff)):
         if settings.workers == 1:
-            await serve(settings, database_url, redis_url, logs, lambda grpc, http: announce([grpc], http))
+            await serve(settings, database_url, redis_url, logs, announce)
         elif not await supervise(settings, database_url, redis_url, announce):
             sys.exit(1)
 
@@ -104,7 +103,7 @@ async def _serve(settings: Settings, engines: EmbeddedEngines, logs: LogWriter, 
 async def _work(settings: Settings, assignment: Assignment, logs: LogWriter) -> None:
     stop_with_supervisor()
     urls = (assignment.database_url, assignment.redis_url)
-    await serve(settings, *urls, logs, lambda grpc_address, _http: tell_ready(grpc_address))
+    await serve(settings, *urls, logs, lambda addresses: tell_ready(addresses.grpc[0]))
 
 
 def _database_url(settings: Settings, engines: EmbeddedEngines) -> str | None:
@@ -154,8 +153,7 @@ def banner(
     settings: Settings,
     engines: EmbeddedEngines,
     applied: list[Migration],
-    grpc_addresses: Sequence[str],
-    http_address: str,
+    addresses: Addresses,
     seconds: float,
 ) -> str:
     """Return what a person reads once the server answers."""
@@ -164,20 +162,21 @@ def banner(
     migrated = f", {len(applied)} migration{'s' * (len(applied) > 1)} applied" if applied else ""
     postgres = _place_of_postgres(settings, engines)
     valkey = f"{versions['Valkey']} in {data / 'valkey'}" if not settings.redis_url else "REDIS_URL"
-    listed = "\n              ".join(grpc_addresses)
+    listed = "\n              ".join(addresses.grpc)
     return "\n".join(
         (
             f"WingmanMatch {__version__}, {settings.environment.value}, ready in {seconds:.1f} s",
             "",
             f"  gRPC        {listed}",
-            f"  metrics     http://{http_address}/metrics",
+            f"  HTTP        http://{addresses.http}",
+            f"  metrics     http://{addresses.admin}/metrics",
             f"  PostgreSQL  {postgres}{migrated}",
             f"  Valkey      {valkey}",
             f"  mail        {data / 'outbox'}",
             "",
             "Next, in another terminal:",
-            f"  grpcurl -plaintext {grpc_addresses[0]} list",
-            f"  {sys.argv[0]} demo{_demo_options(settings, grpc_addresses[0])}",
+            f"  grpcurl -plaintext {addresses.grpc[0]} list",
+            f"  {sys.argv[0]} demo{_demo_options(settings, addresses.grpc[0])}",
             "",
             "Ctrl-C stops everything.",
         )

@@ -155,7 +155,7 @@ def _person(source: random.Random) -> tuple[Any, ...]:
         source.choices(LEVELS, LEVEL_WEIGHTS)[0],
         source.choice(ARCHETYPES),
         metro.name,
-        "CITY_ONLY" if source.random() < CITY_ONLY_SHARE else "PRECISE",
+        "CITY_ONLY" if source.random() < CITY_ONLY_SHARE else "PRECISE",  # as APPROXIMATE is stored
         source.choice((10, 20, 20, 50)),
         metro.time_zone,
         "en",

@@ -2,39 +2,32 @@
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import grpc
 
+from wingmanmatch_server.addresses import Addresses, AddressInUse, Announce, with_port
 from wingmanmatch_server.bootstrap import Application, open_application
 from wingmanmatch_server.connections import ConnectionLimits
 from wingmanmatch_server.identity.certificates import CertificateFiles, ServerCertificates
+from wingmanmatch_server.open_files import ConnectionShares, reserve_files
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.telemetry.log_writer import LogWriter
 from wingmanmatch_server.telemetry.metrics import LogMetrics
-from wingmanmatch_server.web import serve_web
+from wingmanmatch_server.web.admin import process_routes
+from wingmanmatch_server.web.limits import ADMIN_CONNECTIONS
+from wingmanmatch_server.web.listeners import Listeners
+from wingmanmatch_server.web.metrics import HttpMetrics
 
-OWN_FILES = 512  # files and sockets besides those of clients
 CLEANUP = 5.0  # seconds that cancelled handlers have to end
 LAST_RESORT = 30.0  # seconds after drain and grace by which closing everything must have ended
 LAST_WORDS = 1.0  # seconds that standard error has to take the sentence about it
-
-
-# Takes the address of gRPC and that of HTTP, each HOST:PORT.
-Announce = Callable[[str, str], None]
-
-
-class AddressInUse(Exception):
-    """Something else listens on the address that a setting names."""
-
-    def __init__(self, setting: str, address: str) -> None:
-        super().__init__(f"{address} is taken by another program; stop it, or set {setting} to another address")
 
 
 async def serve(
@@ -49,33 +42,35 @@ async def serve(
     Raises AddressInUse and errors.Unavailable.
     """
     signals = stop_signals()
-    allow_sockets(settings.max_connections)
-    async with (
-        open_application(settings, database_url, redis_url, logs) as application,
-        _web(settings, application) as http_port,
-        listening(application, settings.grpc_listen, credentials_of(settings), limits=connection_limits(settings)) as (
-            server,
-            grpc_port,
-        ),
-    ):
-        LogMetrics(application.registry, lambda: logs.dropped)
-        announce(with_port(settings.grpc_listen, grpc_port), with_port(settings.http_listen, http_port))
-        received = await signals.get()
-        end_within(longest_stop(settings))
-        application.drain()
-        if received == signal.SIGTERM:
-            await first(signals.get(), asyncio.sleep(settings.drain_delay))
-        await first(signals.get(), server.stop(settings.shutdown_grace))
+    room = reserve_files(wanted_connections(settings))
+    limits = replace(connection_limits(settings), max_connections=room.grpc)
+    async with open_application(settings, database_url, redis_url, logs) as application:
+        listeners = Listeners(settings, room, HttpMetrics(application.registry))
+        async with (
+            listeners.public(application.routes) as http_address,
+            listening(application, settings.grpc_listen, credentials_of(settings), limits=limits) as (server, port),
+            # Last, so that who is told that the process is ready finds it so.
+            listeners.admin(process_routes(application.registry, application.health)) as admin_address,
+        ):
+            LogMetrics(application.registry, lambda: logs.dropped)
+            announce(Addresses([with_port(settings.grpc_listen, port)], http_address, admin_address))
+            await _until_stopped(signals, settings, application, server)
 
 
-def allow_sockets(connections: int) -> None:
-    """Raise the limit of open files, often 1024, so that so many connections fit, as far as the system lets us."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OWN_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-        )
+async def _until_stopped(
+    signals: "asyncio.Queue[int]", settings: Settings, application: Application, server: grpc.aio.Server
+) -> None:
+    received = await signals.get()
+    end_within(longest_stop(settings))
+    application.drain()
+    if received == signal.SIGTERM:
+        await first(signals.get(), asyncio.sleep(settings.drain_delay))
+    await first(signals.get(), server.stop(settings.shutdown_grace))
+
+
+def wanted_connections(settings: Settings) -> ConnectionShares:
+    """Return how many connections the settings allow each listener."""
+    return ConnectionShares(settings.max_connections, settings.max_http_connections, ADMIN_CONNECTIONS)
 
 
 def longest_stop(settings: Settings) -> float:
@@ -145,23 +140,6 @@ def credentials_of(settings: Settings) -> grpc.ServerCredentials | None:
         return None
     files = CertificateFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
     return ServerCertificates(files).credentials()
-
-
-@asynccontextmanager
-async def _web(settings: Settings, application: Application) -> AsyncIterator[int]:
-    async with AsyncExitStack() as stack:
-        try:
-            port = await stack.enter_async_context(
-                serve_web(settings.http_listen, application.registry, application.routes)
-            )
-        except OSError:
-            raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None
-        yield port
-
-
-def with_port(address: str, port: int) -> str:
-    """Return the address with the port that it got, for one that left the choice to the system by port 0."""
-    return f"{address.rpartition(':')[0]}:{port}"
 
 
 def stop_signals() -> "asyncio.Queue[int]":

@@ -15,6 +15,7 @@ from wingmanmatch_server.drivers.redis_url import parse_redis_url, without_accou
 from wingmanmatch_server.identity.api_keys import parse_keys
 from wingmanmatch_server.secret_files import WithSecretFiles
 from wingmanmatch_server.telemetry.logs import LogFormat
+from wingmanmatch_server.texts.photo_addresses import HOST
 
 MAX_PORT = 65535
 MIN_SIGNING_SECRET = 32
@@ -78,7 +79,9 @@ class Settings(WithSecretFiles):
         None, description="The project's publishable key (sb_publishable_…), or the older anon key."
     )
     api_keys: str = Field(
-        "", description="Who may call, as `wingmanmatch keys create` prints it: NAME:SCOPES:HASH, separated by commas."
+        "",
+        description="Who may call, as `wingmanmatch keys create` prints it: NAME:SCOPES:HASH, separated by commas; "
+        ":CALLS_PER_SECOND after the hash says how often.",
     )
     api_keys_file: Path | None = Field(
         None, description="A file of such entries, one a line; read again when it changes."
@@ -86,25 +89,49 @@ class Settings(WithSecretFiles):
     supabase_jwt_secret: SecretStr | None = Field(
         None, description="Accepts users' tokens that the project signs by its shared secret (HS256)."
     )
+    max_token_lifetime: int = Field(
+        86_400,
+        ge=60,
+        le=31_536_000,
+        description="The most seconds for which a user's token may be valid; one that is valid for longer is refused.",
+    )
+    allow_anonymous_users: bool = Field(
+        default=False, description="Whether tokens of Supabase's anonymous users are accepted as users' tokens."
+    )
     tls_cert_file: Path | None = Field(
         None, description="The certificate chain to serve TLS with (PEM); read again when it changes."
     )
     tls_key_file: Path | None = Field(None, description="The key of TLS_CERT_FILE (PEM).")
     tls_client_ca_file: Path | None = Field(
-        None, description="Demands of every client a certificate of this authority (PEM); its name is the caller."
+        None,
+        description="Requires client certificates issued by this authority (PEM); the certificate's name is the "
+        "caller, and may call what an entry of that name allows.",
+    )
+    insecure_behind_proxy: bool = Field(
+        default=False,
+        description="Allows a server in production to take unencrypted calls on GRPC_LISTEN: true only where a proxy "
+        "terminates TLS in front of it, and nothing else reaches the port.",
     )
     trusted_proxies: str = Field(
         "",
         description="Networks of proxies, such as 10.0.0.0/8, separated by commas, whose x-forwarded-for is believed.",
     )
-    enable_reflection: bool = Field(default=True, description="Whether grpcurl and its like may ask for descriptors.")
+    enable_reflection: bool | None = Field(
+        None,
+        description="Whether grpcurl and its like may ask for descriptors; if it is not set, in development only.",
+    )
     grpc_listen: str = Field(
         "127.0.0.1:50051",
-        description="Where gRPC calls are taken; a loopback address, as long as no credential tells callers apart.",
+        description="Where gRPC calls are taken; a loopback address, as long as no credential tells callers apart, and "
+        "in production without TLS or INSECURE_BEHIND_PROXY.",
     )
     http_listen: str = Field(
         "127.0.0.1:9464",
-        description="Where Prometheus reads /metrics, Resend tells of mails, and people turn mails off.",
+        description="Where Resend reports on emails, and people unsubscribe.",
+    )
+    admin_listen: str = Field(
+        "127.0.0.1:9465",
+        description="Where Prometheus reads /metrics, and probes /livez, /readyz and /healthz; not for the public.",
     )
     public_url: str | None = Field(
         None, description="Where people reach HTTP_LISTEN; without it mails have no link that turns them off."
@@ -129,6 +156,13 @@ class Settings(WithSecretFiles):
     )
     max_connections: int = Field(
         10_000, ge=1, le=1_000_000, description="Connections of clients that a process has; further ones are closed."
+    )
+    max_http_connections: int = Field(
+        256,
+        ge=1,
+        le=100_000,
+        description="Connections that HTTP_LISTEN has; one more takes the place of the one that has waited longest "
+        "for a request.",
     )
     max_concurrent_streams: int = Field(
         100,
@@ -198,6 +232,13 @@ class Settings(WithSecretFiles):
     coaching_model: str = Field(
         "claude-sonnet-5-5", pattern=r"^[A-Za-z0-9._:@/-]+$", description="The name of the Claude model that coaches."
     )
+    coaching_safety_model: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._:@/-]*$",
+        description="The name of a small Claude model that is asked what a message is about where the safety patterns "
+        "are not certain, before the coach answers; its tokens count for the person's budget. Without it the patterns "
+        "alone decide.",
+    )
     coaching_max_output_tokens: int = Field(1024, ge=64, le=8192, description="Tokens that one answer may have.")
     coaching_timeout: float = Field(
         30.0, gt=0, le=300, description="Seconds to wait for Claude, to connect and for each piece of an answer."
@@ -236,6 +277,11 @@ class Settings(WithSecretFiles):
     max_daily_matches: int = Field(
         10, ge=1, le=1000, description="Match requests that a person may make in any 24 hours."
     )
+    photo_hosts: str = Field(
+        "",
+        description="Hosts on which people's pictures may lie, such as images.example.org, separated by commas; "
+        "without it only Supabase's own storage, below SUPABASE_URL.",
+    )
     enable_rate_limiting: bool = Field(default=True, description="Whether calls are charged to their rate limits.")
     rate_limits_file: Path | None = Field(
         None, description="A TOML file that changes and adds rate limit policies; read again whenever it changes."
@@ -258,12 +304,20 @@ class Settings(WithSecretFiles):
         30, ge=1, le=3650, description="Days after which a user session ends, however often it was extended."
     )
 
-    @field_validator("grpc_listen", "http_listen")
+    @field_validator("grpc_listen", "http_listen", "admin_listen")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > MAX_PORT:
             raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051")
+        return value
+
+    @field_validator("http_listen", "admin_listen")
+    @classmethod
+    def _apart(cls, value: str, info: ValidationInfo) -> str:
+        for name in ("grpc_listen", "http_listen"):
+            if name != info.field_name and value == info.data.get(name) and not value.endswith(":0"):
+                raise ValueError(f"must be another address than {name.upper()}")
         return value
 
     @field_validator("grpc_listen")
@@ -273,6 +327,18 @@ class Settings(WithSecretFiles):
             raise ValueError(
                 "must be a loopback address: no credential is configured by which to tell callers apart; "
                 "run `wingmanmatch keys create NAME` and set API_KEYS to what it prints"
+            )
+        return value
+
+    @field_validator("grpc_listen")
+    @classmethod
+    def _encrypted_in_production(cls, value: str, info: ValidationInfo) -> str:
+        encrypted = info.data.get("tls_cert_file") or info.data.get("insecure_behind_proxy")
+        in_production = info.data.get("environment") is Environment.PRODUCTION
+        if in_production and not encrypted and not _is_loopback(value.rpartition(":")[0]):
+            raise ValueError(
+                "must be a loopback address in production without TLS: set TLS_CERT_FILE and TLS_KEY_FILE, "
+                "or INSECURE_BEHIND_PROXY=true where a proxy terminates TLS in front of the server"
             )
         return value
 
@@ -336,6 +402,14 @@ class Settings(WithSecretFiles):
             raise ValueError("must be an address such as https://PROJECT.supabase.co")
         return value
 
+    @field_validator("supabase_url")
+    @classmethod
+    def _https_in_production(cls, value: str | None, info: ValidationInfo) -> str | None:
+        in_production = info.data.get("environment") is Environment.PRODUCTION
+        if value is not None and in_production and not value.startswith("https://"):
+            raise ValueError("must begin with https:// in production: keys and personal data go there")
+        return value
+
     @field_validator("supabase_jwt_secret")
     @classmethod
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
@@ -380,10 +454,30 @@ class Settings(WithSecretFiles):
             ipaddress.ip_network(network)
         return value
 
+    @field_validator("photo_hosts")
+    @classmethod
+    def _host_names(cls, value: str) -> str:
+        for host in _split(value):
+            if not HOST.fullmatch(host.lower()):
+                raise ValueError("must be names of hosts, without scheme, port and path, such as images.example.org")
+        return value
+
+    @property
+    def allowed_photo_hosts(self) -> list[str]:
+        """PHOTO_HOSTS, parsed, in lower case."""
+        return [host.lower() for host in _split(self.photo_hosts)]
+
     @property
     def authenticates(self) -> bool:
         """Whether callers need a credential: one is configured, or this is production."""
         return _authenticates(vars(self))
+
+    @property
+    def reflects(self) -> bool:
+        """Whether the server supports reflection: as ENABLE_REFLECTION says, and by default outside production."""
+        if self.enable_reflection is None:
+            return self.environment is not Environment.PRODUCTION
+        return self.enable_reflection
 
     @property
     def webhook_secrets(self) -> list[str]:

@@ -13,6 +13,8 @@ create table public.user_profiles (
     confidence_archetype text not null
         check (confidence_archetype in ('ANALYZER', 'SPRINTER', 'GHOST', 'SCHOLAR', 'NATURALIST', 'PROTECTOR')),
     city text not null check (char_length(city) <= 100 and city !~ '[[:cntrl:]]'),
+    -- PRECISE is how APPROXIMATE is stored. Servers of the version before know no other word, and read and write it;
+    -- once they are gone, a migration can store the API's word. store_profile takes both.
     location_privacy text not null check (location_privacy in ('PRECISE', 'CITY_ONLY')),
     max_travel_miles smallint not null check (max_travel_miles between 1 and 500),
     time_zone text not null check (char_length(time_zone) <= 64 and time_zone ~ '^[A-Za-z0-9_+/-]+$'),
@@ -34,11 +36,16 @@ create policy "People read their own profile" on public.user_profiles
 create table public.user_locations (
     user_id uuid primary key references public.user_profiles on delete cascade,
     latitude double precision not null check (latitude between -90 and 90),
-    longitude double precision not null check (longitude between -180 and 180)
+    longitude double precision not null check (longitude between -180 and 180),
+    counted_place point
 );
 
 comment on table public.user_locations is
-    'The true place of each person, in degrees. Read by nothing but enter_match_pool.';
+    'The true place of each person, in degrees. Nothing but the person''s own export shows it; everything else reads '
+    'the stand-in that is made of it.';
+comment on column public.user_locations.counted_place is
+    'The stand-in (longitude, latitude) from which the next far move is measured: where the person was when the last '
+    'one was counted. Null until the place is stored a second time.';
 
 alter table public.user_locations enable row level security;
 revoke all on table public.user_locations from public, anon, authenticated;
@@ -118,7 +125,7 @@ begin
         coalesce(p_profile ->> 'experience_level', ''),
         coalesce(p_profile ->> 'confidence_archetype', ''),
         coalesce(p_profile ->> 'city', ''),
-        coalesce(nullif(p_profile ->> 'location_privacy', ''), 'PRECISE'),
+        coalesce(nullif(nullif(p_profile ->> 'location_privacy', ''), 'APPROXIMATE'), 'PRECISE'),
         coalesce(nullif((p_profile ->> 'max_travel_miles')::smallint, 0), 20),
         coalesce(nullif(p_profile ->> 'time_zone', ''), 'UTC'),
         coalesce(nullif(p_profile ->> 'locale', ''), 'en'),
@@ -145,31 +152,63 @@ end
 $$;
 
 comment on function internal.store_profile is
-    'Creates or replaces the row of user_profiles; fields left out take their defaults. Raises class 22 for an unknown '
-    'time zone.';
+    'Creates or replaces the row of user_profiles; fields left out take their defaults. Raises class 22 for an '
+    'unknown time zone.';
 
 create function internal.store_location(p_user_id uuid, p_location jsonb)
-    returns void
+    returns boolean
     language plpgsql
     set search_path = ''
 as $$
+declare
+    -- By stand-ins, as everything is measured, so that not even the person can use the limit to find a true place.
+    counted point;
+    place point;
 begin
     if p_location is null or p_location = 'null' then
         perform internal.require(
             exists (select from public.user_locations l where l.user_id = p_user_id),
             'profile.location', 'a new profile needs a location');
-        return;
+        return false;
     end if;
-    insert into public.user_locations (user_id, latitude, longitude)
+    insert into public.user_locations as l (user_id, latitude, longitude)
     values (p_user_id, (p_location ->> 'latitude')::double precision, (p_location ->> 'longitude')::double precision)
-    on conflict (user_id) do update set latitude = excluded.latitude, longitude = excluded.longitude;
+    on conflict (user_id) do update set
+        latitude = excluded.latitude,
+        longitude = excluded.longitude,
+        counted_place = coalesce(l.counted_place, internal.stand_in(l.user_id, l.latitude, l.longitude, false))
+    returning l.counted_place, internal.stand_in(l.user_id, l.latitude, l.longitude, false) into counted, place;
+    if counted is null or internal.distance_miles(counted[1], counted[0], place[1], place[0]) <= 25 then
+        return false;
+    end if;
+    update public.user_locations l set counted_place = place where l.user_id = p_user_id;
+    return true;
 end
 $$;
 
 comment on function internal.store_location is
-    'Stores the true place; without one keeps the stored place, or raises WM400 if there is none.';
+    'Stores the true place; without one keeps the stored place, or raises WM400 if there is none. Returns whether '
+    'that is a far move: more than 25 miles from where the last one was counted, however many steps it took. The '
+    'first place is none.';
 
-create function public.upsert_profile(p_profile jsonb, p_request_id uuid default null)
+create function internal.raise_relocation_limited()
+    returns void
+    language sql
+    set search_path = ''
+as $$
+    select internal.raise_error('WM429', 'RATE_LIMITED', 'the place moves far, and far moves are limited',
+        jsonb_build_object('policy', 'profile_relocation'))
+$$;
+
+comment on function internal.raise_relocation_limited is 'Raises WM429 RATE_LIMITED about profile_relocation.';
+
+-- By default everything may move, because servers of the version before do not count far moves.
+create function public.upsert_profile(
+    p_profile jsonb,
+    p_request_id uuid default null,
+    p_may_relocate boolean default true,
+    p_digests text[] default '{}'
+)
     returns jsonb
     language plpgsql
     set search_path = ''
@@ -177,7 +216,9 @@ as $$
 declare
     asked constant jsonb := p_profile - 'create_time' - 'update_time';
     person uuid;
+    held uuid[];
     answer jsonb;
+    relocated boolean;
     broken_column text;
     broken_check text;
     broken_table text;
@@ -189,11 +230,19 @@ begin
     if answer is not null then
         return answer;
     end if;
-    perform internal.lock_people(array[person]);
+    perform internal.require_not_erased(person);
+    held := internal.kept_partners(p_digests) || person;
+    perform internal.lock_people(held);
     perform internal.store_profile(person, asked);
-    perform internal.store_location(person, asked -> 'location');
+    relocated := internal.store_location(person, asked -> 'location');
+    -- Last of all rules: what would be refused anyway is no far move to be counted.
+    if relocated and not p_may_relocate then
+        perform internal.raise_relocation_limited();
+    end if;
     perform internal.enter_match_pool(person);
-    return internal.remember_answer('upsert_profile', person, p_request_id, public.get_profile(person));
+    perform internal.restore_kept(person, p_digests, held);
+    answer := internal.remember_answer('upsert_profile', person, p_request_id, public.get_profile(person));
+    return answer || jsonb_build_object('relocated', relocated);
 exception
     when check_violation or not_null_violation then
         get stacked diagnostics
@@ -207,8 +256,11 @@ end
 $$;
 
 comment on function public.upsert_profile is
-    'Creates or replaces a profile and what matching knows of it, in one step. Returns {"profile": ...} without '
-    'location. Raises WM400 FIELD_INVALID, WM400 REQUEST_ID_REUSED.';
+    'Creates or replaces a profile and what matching knows of it, in one step; what was kept of the person''s erasure '
+    'under one of p_digests, the keyed digests of the id, takes force again. Returns {"profile": ..., "relocated": '
+    'whether this call moved the place far; not there in a remembered answer}, without location. '
+    'Raises WM400 FIELD_INVALID, REQUEST_ID_REUSED; WM409 ERASED_RECENTLY; WM412 CONFLICT; and WM429 RATE_LIMITED, '
+    'policy profile_relocation, for a far move without p_may_relocate.';
 
 create function public.get_profile(p_user_id uuid)
     returns jsonb

@@ -58,7 +58,8 @@ create table public.match_pool (
 with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);
 
 comment on table public.match_pool is
-    'What matching knows of each person. The place is the true one only if the person shows it precisely.';
+    'What matching knows of each person. The place is the person''s stand-in, never the true one.';
+comment on column public.match_pool.coarse is 'Whether the stand-in is one of a cell of CITY_ONLY.';
 
 create index match_pool_nearby on public.match_pool using gist (map_point) where active;
 
@@ -83,29 +84,35 @@ alter table public.avoidances enable row level security;
 revoke all on table public.avoidances from public, anon, authenticated;
 grant select, insert, update, delete on table public.avoidances to service_role;
 
-create function internal.city_point(p_user_id uuid, p_latitude double precision, p_longitude double precision)
+create function internal.stand_in(
+    p_user_id uuid, p_latitude double precision, p_longitude double precision, p_coarse boolean
+)
     returns point
     language plpgsql
     immutable
+    parallel safe
     set search_path = ''
 as $$
 declare
-    -- Bands of a tenth of a degree, cut into cells that are about as wide as they are high (some seven miles).
-    band constant integer := least(floor((p_latitude + 90) * 10), 1799);
-    cells constant integer := greatest(1, floor(3600 * cosd(band / 10.0 - 89.95)));
+    -- Bands of a tenth of a degree (6.9 miles) or of a hundredth (0.69 miles), cut into cells that are about as
+    -- wide as they are high, at every latitude.
+    a_degree constant integer := case when p_coarse then 10 else 100 end;
+    band constant integer := least(floor((p_latitude + 90) * a_degree), 180 * a_degree - 1);
+    cells constant integer := greatest(1, floor(360 * a_degree * cosd((band + 0.5) / a_degree - 90)));
     cell constant integer := least(floor((p_longitude + 180) / 360 * cells), cells - 1);
     -- Nothing but the person and the cell goes in, so no set of distances can tell more than the cell.
     noise constant text := encode(sha256(convert_to(p_user_id || '/' || band || '/' || cell, 'UTF8')), 'hex');
     across constant double precision := ('x' || substr(noise, 1, 8))::bit(32)::bigint / 4294967296.0;
     up constant double precision := ('x' || substr(noise, 9, 8))::bit(32)::bigint / 4294967296.0;
 begin
-    return point((cell + across) * 360 / cells - 180, (band + up) / 10 - 90);
+    return point((cell + across) * 360 / cells - 180, (band + up) / a_degree - 90);
 end
 $$;
 
-comment on function internal.city_point is
-    'Returns a stand-in (longitude, latitude) for a place of which only the area may be known: a point of the same '
-    'cell that depends on the person and the cell alone.';
+comment on function internal.stand_in is
+    'Returns the point (longitude, latitude) that stands for a person''s place wherever people are matched, '
+    'measured or ordered: a point of the same cell of a grid that depends on the person and the cell alone. The '
+    'stand-in of a stand-in is itself. Cells are about 0.7 by 0.7 miles, or 7 by 7 where p_coarse.';
 
 create function internal.enter_match_pool(p_user_id uuid)
     returns void
@@ -125,10 +132,7 @@ begin
     from public.user_profiles p
     join public.user_locations l on l.user_id = p.id
     cross join lateral (
-        select case p.location_privacy
-            when 'CITY_ONLY' then internal.city_point(p.id, l.latitude, l.longitude)
-            else point(l.longitude, l.latitude)
-        end as shown
+        select internal.stand_in(p.id, l.latitude, l.longitude, p.location_privacy = 'CITY_ONLY') as shown
     ) place
     where p.id = p_user_id
     on conflict (user_id) do update set
@@ -174,8 +178,8 @@ end
 $$;
 
 comment on function internal.lock_people is
-    'Locks these people''s rows of match_pool until the transaction ends. May wait; call it once, before any lock but '
-    'those of lock_user_id and recall_answer.';
+    'Locks these people''s rows of match_pool until the transaction ends. May wait; call it once, before any lock '
+    'but those of lock_user_id and recall_answer.';
 
 create function internal.lock_person(p_user_id uuid)
     returns void

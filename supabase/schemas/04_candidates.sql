@@ -183,14 +183,14 @@ create function internal.candidate_json(
         'confidence_archetype', p_profile.confidence_archetype,
         'distance_miles', case
             when p_coarse then greatest(5, ceil(p_distance / 5) * 5)
-            else greatest(0.1, round(p_distance * 10) / 10)
+            else greatest(1, round(p_distance))
         end,
         'reputation', p_reputation
     );
 
 comment on function internal.candidate_json is
-    'Returns what another person may see. Distances are never 0, and in steps of 5 miles if either shows only the '
-    'city.';
+    'Returns what another person may see. Distances are whole miles, at least 1, or rounded up to steps of 5 miles '
+    'if either shows only the city.';
 
 create function internal.describe_candidate(p_user_id uuid, p_candidate_id uuid)
     returns jsonb
@@ -214,6 +214,16 @@ $$;
 
 comment on function internal.describe_candidate is 'Returns the candidate as the person sees them.';
 
+create function internal.raise_page_token_invalid()
+    returns void
+    language sql
+    set search_path = ''
+as $$
+    select internal.raise_invalid('page_token', 'page_token does not continue this list', 'PAGE_TOKEN_INVALID')
+$$;
+
+comment on function internal.raise_page_token_invalid is 'Raises WM400 PAGE_TOKEN_INVALID.';
+
 create function internal.require_rank(p_seeker internal.seeker, p_user_id uuid)
     returns internal.candidate_rank
     language plpgsql
@@ -223,16 +233,49 @@ as $$
 declare
     person public.match_pool;
 begin
-    select * into person from public.match_pool m where m.user_id = p_user_id;
+    select * into person from public.match_pool m where m.user_id = p_user_id and internal.is_compatible(p_seeker, m);
     if not found then
-        perform internal.raise_invalid('page_token', 'the page before this one is gone', 'PAGE_TOKEN_INVALID');
+        perform internal.raise_page_token_invalid();
     end if;
     return internal.rank_of(p_seeker, person);
 end
 $$;
 
 comment on function internal.require_rank is
-    'Returns the place in the order. Raises WM400 PAGE_TOKEN_INVALID if the person is gone.';
+    'Returns the rank of a candidate. Raises WM400 PAGE_TOKEN_INVALID of anybody whom the seeker may not invite.';
+
+create function internal.rank_at(p_position jsonb)
+    returns internal.candidate_rank
+    language plpgsql
+    immutable
+    set search_path = ''
+as $$
+declare
+    -- Behind the person whether or not the person is coarse, which orders nobody.
+    rank constant internal.candidate_rank := (
+        p_position ->> 'distance', p_position ->> 'demerit', p_position ->> 'user_id', true);
+begin
+    if rank.distance is null or rank.demerit is null or rank.user_id is null then
+        perform internal.raise_page_token_invalid();
+    end if;
+    return rank;
+end
+$$;
+
+comment on function internal.rank_at is
+    'Returns the rank that position_of described. Raises WM400 PAGE_TOKEN_INVALID if something of it is missing.';
+
+create function internal.position_of(p_rank internal.candidate_rank)
+    returns jsonb
+    language sql
+    immutable
+    parallel safe
+    return jsonb_build_object(
+        'distance', p_rank.distance, 'demerit', p_rank.demerit, 'user_id', p_rank.user_id);
+
+comment on function internal.position_of is
+    'Returns the values by which candidates are ordered, so that a list goes on behind them whatever has become of '
+    'the person. The distance is that of two stand-ins; the server seals it all the same.';
 
 create function internal.candidates_json(p_seeker internal.seeker, p_ranks internal.candidate_rank[])
     returns jsonb
@@ -257,7 +300,9 @@ create function public.list_candidates(
     p_user_id uuid,
     p_radius_miles double precision default 25,
     p_page_size integer default 10,
-    p_after uuid default null
+    -- How the version before continues a list.
+    p_after uuid default null,
+    p_position jsonb default null
 )
     returns jsonb
     language plpgsql
@@ -270,20 +315,24 @@ declare
     after internal.candidate_rank;
     ranks internal.candidate_rank[];
 begin
-    if p_after is not null then
+    if p_position is not null then
+        after := internal.rank_at(p_position);
+    elsif p_after is not null then
         after := internal.require_rank(seeker, p_after);
     end if;
     -- One more than asked shows whether a page follows.
     ranks := array(select r from internal.nearest_candidates(seeker, page_size + 1, after) r);
     return jsonb_build_object(
         'candidates', internal.candidates_json(seeker, ranks[1:page_size]),
+        'next_position', case when cardinality(ranks) > page_size then internal.position_of(ranks[page_size]) end,
         'next_after', case when cardinality(ranks) > page_size then ranks[page_size].user_id end);
 end
 $$;
 
 comment on function public.list_candidates is
-    'Returns {"candidates": [...], "next_after": uuid or null}, nearest first; p_after is next_after of the page '
-    'before. Raises WM404 PROFILE_NOT_FOUND, WM409 PROFILE_INACTIVE, WM400 FIELD_INVALID, WM400 PAGE_TOKEN_INVALID.';
+    'Returns {"candidates": [...], "next_position": object or null, "next_after": uuid or null}, nearest first; '
+    'p_position is next_position of the page before. Raises WM404 PROFILE_NOT_FOUND, WM409 PROFILE_INACTIVE, WM400 '
+    'FIELD_INVALID, WM400 PAGE_TOKEN_INVALID.';
 
 revoke execute on function public.list_candidates from public, anon, authenticated;
 grant execute on function public.list_candidates to service_role;

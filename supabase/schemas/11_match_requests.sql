@@ -41,36 +41,24 @@ comment on function internal.require_daily_allowance is
     'Raises WM429 DAILY_MATCH_LIMIT if the person made the maximum of requests in the last 24 hours. Exact for a '
     'caller who has locked the person.';
 
-create function internal.require_candidate_exists(p_candidate_user_id uuid)
-    returns void
-    language plpgsql
-    set search_path = ''
-as $$
-begin
-    perform internal.raise_error('WM404', 'CANDIDATE_NOT_FOUND', 'no profile exists for this candidate_user_id',
-        jsonb_build_object('candidate_user_id', p_candidate_user_id))
-    where not exists (select from public.match_pool m where m.user_id = p_candidate_user_id);
-end
-$$;
-
-comment on function internal.require_candidate_exists is 'Raises WM404 CANDIDATE_NOT_FOUND.';
-
 create function internal.require_available(p_seeker internal.seeker, p_candidate_user_id uuid)
     returns void
     language plpgsql
     set search_path = ''
 as $$
 begin
-    -- One reason for all rules: which of them kept the two apart is the candidate's own business.
+    -- One reason for all rules: which of them kept the two apart, or whether there is such a person, is not for the
+    -- seeker to know.
     perform internal.raise_error('WM409', 'CANDIDATE_UNAVAILABLE', 'the person cannot be invited now',
-        jsonb_build_object('candidate_user_id', m.user_id))
-    from public.match_pool m
-    where m.user_id = p_candidate_user_id and not internal.is_compatible(p_seeker, m);
+        jsonb_build_object('candidate_user_id', p_candidate_user_id))
+    where not exists (
+        select from public.match_pool m
+        where m.user_id = p_candidate_user_id and internal.is_compatible(p_seeker, m));
 end
 $$;
 
 comment on function internal.require_available is
-    'Raises WM409 CANDIDATE_UNAVAILABLE if the seeker may not invite the person now.';
+    'Raises WM409 CANDIDATE_UNAVAILABLE if the seeker may not invite the person now, or there is no such person.';
 
 create function internal.invite_named(
     p_user_id uuid,
@@ -95,7 +83,6 @@ begin
     if match_id is not null then
         return match_id;
     end if;
-    perform internal.require_candidate_exists(p_candidate_user_id);
     perform internal.require_free(p_user_id);
     perform internal.require_daily_allowance(p_user_id, p_max_daily_matches);
     perform internal.require_available(seeker, p_candidate_user_id);
@@ -220,7 +207,7 @@ $$;
 
 comment on function public.request_match is
     'Invites the nearest compatible person or the one named, with the email, or accepts the named person''s pending '
-    'invitation. Returns {"match": ..., "candidate": ...}. Raises WM404 PROFILE_NOT_FOUND, CANDIDATE_NOT_FOUND; '
+    'invitation. Returns {"match": ..., "candidate": ...}. Raises WM404 PROFILE_NOT_FOUND; '
     'WM409 PROFILE_INACTIVE, PENDING_MATCH_EXISTS, NO_CANDIDATE, CANDIDATE_UNAVAILABLE; WM429 DAILY_MATCH_LIMIT; '
     'WM400 FIELD_INVALID, REQUEST_ID_REUSED; WM412 CONFLICT.';
 

@@ -178,14 +178,18 @@ comment on function public.block_user is
     'Keeps two people apart until the first unblocks the other, and ends their live match. Repeating it changes '
     'nothing. Returns {}. Raises WM404 PROFILE_NOT_FOUND; WM400 FIELD_INVALID, REQUEST_ID_REUSED.';
 
-create function public.unblock_user(p_user_id uuid, p_blocked_user_id uuid, p_request_id uuid default null)
+create function public.unblock_user(
+    p_user_id uuid, p_blocked_user_id uuid, p_request_id uuid default null, p_blocked_digests text[] default '{}'
+)
     returns jsonb
     language plpgsql
     set search_path = ''
 as $$
 declare
-    answer jsonb := internal.recall_answer('unblock_user', p_user_id, p_request_id, jsonb_build_array(p_blocked_user_id));
+    answer jsonb;
 begin
+    perform internal.hold_user_id(p_user_id);
+    answer := internal.recall_answer('unblock_user', p_user_id, p_request_id, jsonb_build_array(p_blocked_user_id));
     if answer is not null then
         return answer;
     end if;
@@ -193,13 +197,15 @@ begin
     delete from public.avoidances a
     where (a.user_id, a.other_id, a.cause) in (
         (p_user_id, p_blocked_user_id, 'BLOCKED'), (p_blocked_user_id, p_user_id, 'BLOCKED_BY'));
+    perform internal.unblock_erased(p_user_id, p_blocked_digests);
     return internal.remember_answer('unblock_user', p_user_id, p_request_id, '{}');
 end
 $$;
 
 comment on function public.unblock_user is
-    'Takes the person''s own block back; the other''s stays. Repeating it changes nothing. Returns {}. Raises WM400 '
-    'REQUEST_ID_REUSED.';
+    'Takes the person''s own block back, also of somebody erased, by the digests of that id; the other''s stays. '
+    'Repeating it changes nothing. Returns {}. Raises WM404 PROFILE_NOT_FOUND of a caller erased within the last 24 '
+    'hours, WM400 REQUEST_ID_REUSED.';
 
 revoke execute on function
     public.respond_to_match, public.cancel_match, public.end_match, public.block_user, public.unblock_user

@@ -22,6 +22,7 @@ create table public.meetups (
     sequence integer not null default 0,
     create_time timestamptz not null default now(),
     update_time timestamptz not null default now(),
+    move_times timestamptz[] not null default '{}',
     check ((requester_answer is null) = (requester_answer_time is null)),
     check ((invitee_answer is null) = (invitee_answer_time is null)),
     check ((state = 'COMPLETED') = coalesce(requester_answer = 'PRESENT' and invitee_answer = 'PRESENT', false)),
@@ -38,6 +39,7 @@ comment on column public.meetups.requester_answer is 'What the requester said of
 comment on column public.meetups.invitee_answer is 'What the invitee said of the requester.';
 comment on column public.meetups.sequence is
     'Incremented by each change that both people are notified of, as in their calendars.';
+comment on column public.meetups.move_times is 'When it was moved within the 24 hours before the last move.';
 
 create unique index meetups_one_live_match on public.meetups (match_id) where state = 'SCHEDULED';
 create index meetups_by_match on public.meetups (match_id);

@@ -104,6 +104,41 @@ comment on function public.schedule_meetup is
     'WM404 MATCH_NOT_FOUND, CHALLENGE_NOT_FOUND; WM409 MATCH_NOT_ACCEPTED, MEETUP_EXISTS; WM400 MEETUP_TIME_PAST, '
     'FIELD_INVALID, REQUEST_ID_REUSED.';
 
+create function internal.recent_moves(p_meetup public.meetups)
+    returns timestamptz[]
+    language sql
+    stable
+    set search_path = ''
+as $$
+    select array(select t from unnest(p_meetup.move_times) t where t > now() - interval '24 hours' order by t)
+$$;
+
+comment on function internal.recent_moves is 'Returns when the meetup was moved within the last 24 hours, in order.';
+
+create function internal.require_moves_left(p_meetup public.meetups)
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+declare
+    most constant integer := 5;
+    recent constant timestamptz[] := internal.recent_moves(p_meetup);
+begin
+    if cardinality(recent) >= most then
+        perform internal.raise_error('WM429', 'MEETUP_MOVED_TOO_OFTEN',
+            'the meetup was moved too often within 24 hours',
+            jsonb_build_object(
+                'meetup_id', p_meetup.id,
+                'limit', most::text,
+                'retry_after_seconds',
+                ceil(extract(epoch from recent[cardinality(recent) - most + 1] + interval '24 hours' - now()))::text));
+    end if;
+end
+$$;
+
+comment on function internal.require_moves_left is
+    'Raises WM429 MEETUP_MOVED_TOO_OFTEN if the meetup, by whomever, was moved five times within 24 hours.';
+
 create function internal.move_meetup(
     p_meetup public.meetups, p_scheduled_time timestamptz, p_venue_name text, p_author_id uuid
 )
@@ -118,14 +153,14 @@ begin
         scheduled_time = p_scheduled_time,
         venue_name = p_venue_name,
         venue_author_id = case m.venue_name when p_venue_name then m.venue_author_id else p_author_id end,
+        move_times = internal.recent_moves(m) || now(),
         sequence = m.sequence + 1,
         update_time = now()
     where m.id = p_meetup.id
     returning * into moved;
-    perform internal.drop_meetup_mails(moved);
-    perform internal.notify_of_meetup(moved, 'MEETUP_MOVED', jsonb_strip_nulls(jsonb_build_object(
-        'previous_time', case when moved.scheduled_time <> p_meetup.scheduled_time then p_meetup.scheduled_time end,
-        'previous_venue_name', case when moved.venue_name <> p_meetup.venue_name then p_meetup.venue_name end)));
+    perform internal.notify_of_meetup(
+        moved, 'MEETUP_MOVED', internal.changes_unknown_to(moved, to_jsonb(p_meetup)),
+        internal.drop_meetup_mails(moved));
     perform internal.remind_of_meetup(moved);
     return moved;
 end
@@ -163,6 +198,7 @@ begin
     -- A change to what is already so is no change to notify anybody of.
     if (asked.scheduled_time, asked.venue_name)
         <> (coalesce(p_scheduled_time, asked.scheduled_time), coalesce(p_venue_name, asked.venue_name)) then
+        perform internal.require_moves_left(asked);
         asked := internal.move_meetup(
             asked, coalesce(p_scheduled_time, asked.scheduled_time), coalesce(p_venue_name, asked.venue_name),
             p_user_id);
@@ -174,8 +210,8 @@ $$;
 
 comment on function public.reschedule_meetup is
     'Moves a meetup that lies ahead to another time, place or both; what is null stays. Returns {"meetup": ...}. '
-    'Raises WM404 MEETUP_NOT_FOUND; WM409 MEETUP_NOT_SCHEDULED, MEETUP_STARTED; WM400 MEETUP_TIME_PAST, '
-    'FIELD_INVALID, REQUEST_ID_REUSED.';
+    'Raises WM404 MEETUP_NOT_FOUND; WM409 MEETUP_NOT_SCHEDULED, MEETUP_STARTED; WM429 MEETUP_MOVED_TOO_OFTEN; WM400 '
+    'MEETUP_TIME_PAST, FIELD_INVALID, REQUEST_ID_REUSED.';
 
 create function internal.cancel_one_meetup(p_meetup public.meetups, p_details jsonb default '{}')
     returns public.meetups
@@ -188,8 +224,8 @@ begin
     update public.meetups m set state = 'CANCELLED', sequence = m.sequence + 1, update_time = now()
     where m.id = p_meetup.id
     returning * into cancelled;
-    perform internal.drop_meetup_mails(cancelled);
-    perform internal.notify_of_meetup(cancelled, 'MEETUP_CANCELLED', p_details);
+    perform internal.notify_of_meetup(
+        cancelled, 'MEETUP_CANCELLED', p_details, internal.drop_meetup_mails(cancelled));
     return cancelled;
 end
 $$;

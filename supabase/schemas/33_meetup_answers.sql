@@ -26,7 +26,8 @@ begin
             select
                 count(*) filter (where m.state = 'COMPLETED') as completed,
                 count(*) filter (where 'MISSING' = case p_user_id
-                    when m.requester_id then m.invitee_answer else m.requester_answer end) as no_shows
+                    when m.requester_id then m.invitee_answer else m.requester_answer end)
+                    + internal.earlier_no_shows(p_user_id) as no_shows
             from public.meetups m
             where m.requester_id = p_user_id or m.invitee_id = p_user_id
         ) counted

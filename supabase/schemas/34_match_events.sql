@@ -61,50 +61,93 @@ create trigger open_match_event_feeds
     referencing new table as new_profiles
     for each statement execute function internal.open_match_event_feeds();
 
-create function internal.record_match_event(p_match public.matches, p_kind text, p_meetup_id uuid default null)
+create function internal.record_match_events(p_events jsonb[])
     returns void
     language plpgsql
     set search_path = ''
 as $$
 begin
-    -- One line an event: text of jsonb has no line breaks, and to append needs no parsing of what is there.
-    perform set_config(
-        'wingmanmatch.match_events',
-        concat_ws(e'\n', nullif(current_setting('wingmanmatch.match_events', true), ''), jsonb_build_object(
-            'people', array_remove(array[p_match.requester_id, p_match.invitee_id], null),
-            'kind', p_kind,
-            'match_id', p_match.id,
-            'match_state', p_match.state,
-            'respond_time', p_match.respond_time,
-            'meetup_id', p_meetup_id)),
-        true);
+    if p_events <> '{}' then
+        -- One line an event: text of jsonb has no line breaks, and to append needs no parsing of what is there.
+        perform set_config(
+            'wingmanmatch.match_events',
+            concat_ws(
+                e'\n',
+                nullif(current_setting('wingmanmatch.match_events', true), ''),
+                array_to_string(p_events, e'\n')),
+            true);
+    end if;
 end
 $$;
 
-comment on function internal.record_match_event is
-    'Records an event for the feeds of the match''s people. Called by triggers of tables of which another trigger, '
-    'deferred, calls publish_match_events.';
+comment on function internal.record_match_events is
+    'Records events (match_event) for the feeds of their matches'' people. Called by triggers of tables of which another '
+    'trigger, deferred, calls publish_match_events.';
 
-create function internal.record_match_change()
+create function internal.match_event(p_match public.matches, p_kind text, p_meetup_id uuid default null)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return jsonb_build_object(
+        'people', array_remove(array[p_match.requester_id, p_match.invitee_id], null),
+        'kind', p_kind,
+        'match_id', p_match.id,
+        'match_state', p_match.state,
+        'respond_time', p_match.respond_time,
+        'meetup_id', p_meetup_id);
+end
+$$;
+
+comment on function internal.match_event is 'Returns an event of a match as it is now.';
+
+create function internal.record_matches_made()
     returns trigger
     language plpgsql
     set search_path = ''
 as $$
 begin
-    perform internal.record_match_event(new, case new.state when 'PENDING' then 'REQUESTED' else new.state end);
+    perform internal.record_match_events(array(
+        select internal.match_event(n, case n.state when 'PENDING' then 'REQUESTED' else n.state end)
+        from new_matches n));
     return null;
 end
 $$;
 
-comment on function internal.record_match_change is 'Trigger: records that a match was made or changed its state.';
+comment on function internal.record_matches_made is 'Trigger: records that matches were made.';
 
-create trigger record_match_made
+create function internal.record_matches_changed()
+    returns trigger
+    language plpgsql
+    set search_path = ''
+    -- Nobody knows how large the two tables are before they are joined, and an erasure makes them large.
+    set enable_hashjoin = on
+    set enable_nestloop = off
+as $$
+begin
+    perform internal.record_match_events(array(
+        select internal.match_event(n, case n.state when 'PENDING' then 'REQUESTED' else n.state end)
+        from new_matches n
+        join old_matches o on o.id = n.id
+        where o.state is distinct from n.state));
+    return null;
+end
+$$;
+
+comment on function internal.record_matches_changed is 'Trigger: records that matches changed their state.';
+
+-- For each statement, since an erasure may end thousands: noted one by one, each would copy all those before it.
+create trigger record_matches_made
     after insert on public.matches
-    for each row execute function internal.record_match_change();
+    referencing new table as new_matches
+    for each statement execute function internal.record_matches_made();
 
-create trigger record_match_change
-    after update of state on public.matches
-    for each row when (old.state is distinct from new.state) execute function internal.record_match_change();
+create trigger record_matches_changed
+    after update on public.matches
+    referencing old table as old_matches new table as new_matches
+    for each statement execute function internal.record_matches_changed();
 
 create function internal.publish_match_events(p_also_lock uuid default null)
     returns void
@@ -125,18 +168,17 @@ begin
     where f.user_id = any (people || p_also_lock)
     order by f.user_id
     for no key update;
-    -- Somebody erased meanwhile has no feed, and gets no events.
-    with advanced as (
-        update public.match_event_feeds f set last_sequence = f.last_sequence + fresh.events
-        from (select person, count(*) as events from unnest(people) person group by person) fresh
-        where f.user_id = fresh.person
-        returning f.user_id, f.last_sequence - fresh.events as base, pg_notify('match_events', f.user_id::text)
-    )
+    update public.match_event_feeds f set last_sequence = f.last_sequence + fresh.events
+    from (select person, count(*) as events from unnest(people) person group by person) fresh
+    where f.user_id = fresh.person;
+    -- Somebody erased meanwhile has no feed, and gets no events. Each feed is found by its index, since an erasure may
+    -- publish to thousands.
     insert into public.match_events (
         user_id, sequence, kind, event_time, match_id, match_state, respond_time, meetup_id)
     select
-        a.user_id,
-        a.base + row_number() over (partition by a.user_id order by each.position),
+        f.user_id,
+        f.last_sequence - count(*) over (partition by f.user_id)
+            + row_number() over (partition by f.user_id order by each.position),
         each.event ->> 'kind',
         -- Read under the lock, so that numbers and times rise together.
         clock_timestamp(),
@@ -146,7 +188,10 @@ begin
         (each.event ->> 'meetup_id')::uuid
     from unnest(noted) with ordinality each (event, position)
     cross join jsonb_array_elements_text(each.event -> 'people') person
-    join advanced a on a.user_id = person::uuid;
+    join public.match_event_feeds f on f.user_id = person::uuid;
+    perform pg_notify('match_events', f.user_id::text)
+    from public.match_event_feeds f
+    where f.user_id = any (people);
 end
 $$;
 
@@ -281,7 +326,8 @@ declare
     kind constant text := case tg_op when 'INSERT' then 'MEETUP_SCHEDULED' else internal.meetup_event_of(new.state) end;
 begin
     if kind is not null then
-        perform internal.record_match_event(m, kind, new.id) from public.matches m where m.id = new.match_id;
+        perform internal.record_match_events(array(
+            select internal.match_event(m, kind, new.id) from public.matches m where m.id = new.match_id));
     end if;
     return null;
 end

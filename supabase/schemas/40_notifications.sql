@@ -2,7 +2,10 @@
 --
 --   PENDING ──claim──▶ SENDING ──finish──▶ SENT ──▶ DELIVERED, DELAYED, BOUNCED, COMPLAINED
 --      ▲                  │
---      └──────retry───────┘      asides: CANCELLED, EXPIRED, SUPPRESSED, DEAD, REVIEW
+--      └──────retry───────┘      asides: CANCELLED, EXPIRED, SUPPRESSED, DEAD, REVIEW, DIGESTED
+--
+-- An address gets only so many emails in a time (44_address_limits.sql). What is beyond is held: it stays PENDING, due
+-- never, until the email of kind DIGEST that digest_id names says that it waits; then it is DIGESTED.
 --
 -- A claim is a lease with an epoch. Who lost the lease carries an old epoch and can change nothing any more. Only the
 -- database's clock counts.
@@ -11,10 +14,10 @@ create table public.notifications (
     id uuid primary key default gen_random_uuid(),
     kind text not null check (kind in (
         'MATCH_INVITATION', 'MATCH_ACCEPTANCE', 'MATCH_DECLINE', 'SESSION_REMINDER',
-        'MEETUP_SCHEDULED', 'MEETUP_MOVED', 'MEETUP_CANCELLED')),
+        'MEETUP_SCHEDULED', 'MEETUP_MOVED', 'MEETUP_CANCELLED', 'DIGEST')),
     state text not null default 'PENDING' check (state in (
         'PENDING', 'SENDING', 'SENT', 'CANCELLED', 'EXPIRED', 'DEAD', 'REVIEW', 'SUPPRESSED',
-        'DELIVERED', 'DELAYED', 'BOUNCED', 'COMPLAINED')),
+        'DELIVERED', 'DELAYED', 'BOUNCED', 'COMPLAINED', 'DIGESTED')),
     user_id uuid,
     recipient_email text not null,
     recipient_name text not null,
@@ -38,6 +41,7 @@ create table public.notifications (
     rendered jsonb,
     provider_message_id text,
     last_error text,
+    digest_id uuid,
     check ((state = 'SENDING') = (lease_owner is not null and lease_expire_time is not null))
 ) with (fillfactor = 80);
 
@@ -54,6 +58,8 @@ comment on column public.notifications.generation is
 comment on column public.notifications.rendered is 'The email as first rendered; every attempt sends exactly this.';
 comment on column public.notifications.deferral_count is
     'Deliveries that came to nothing through no fault of the email.';
+comment on column public.notifications.digest_id is
+    'The email of kind DIGEST that says, or said, that this one waits; null for an email sent by itself.';
 
 create index notifications_due on public.notifications (next_attempt_time, id) where state = 'PENDING';
 create index notifications_leased on public.notifications (lease_expire_time) where state = 'SENDING';
@@ -64,6 +70,9 @@ create index notifications_by_provider on public.notifications (provider_message
 create index notifications_to_address on public.notifications (lower(recipient_email));
 create index notifications_about_match on public.notifications (match_id) where match_id is not null;
 create index notifications_waiting_of_user on public.notifications (user_id) where state = 'PENDING';
+create index notifications_waiting_digests on public.notifications (lower(recipient_email))
+    where kind = 'DIGEST' and state = 'PENDING';
+create index notifications_of_digest on public.notifications (digest_id) where digest_id is not null;
 
 alter table public.notifications enable row level security;
 revoke all on table public.notifications from public, anon, authenticated;
@@ -82,7 +91,8 @@ create function internal.notification_kinds()
         'MATCH_INVITATION', 'MATCH_ACCEPTANCE', 'MATCH_DECLINE', 'SESSION_REMINDER',
         'MEETUP_SCHEDULED', 'MEETUP_MOVED', 'MEETUP_CANCELLED'];
 
-comment on function internal.notification_kinds is 'Every kind of email, in the order in which callers see them.';
+comment on function internal.notification_kinds is
+    'Every kind of email but DIGEST, in the order in which callers see them.';
 
 create function internal.enqueue_notification(
     p_kind text,
@@ -152,6 +162,32 @@ comment on function internal.cancel_notifications is
     'Cancel a match''s waiting emails and return how many; one that is being sent is left to the check before '
     'sending.';
 
+create function internal.visible_state(n public.notifications)
+    returns text
+    language sql
+    stable
+    return case
+        when n.state = 'DIGESTED' then 'CANCELLED'
+        when n.state = 'PENDING' and n.send_time > now() then 'SCHEDULED'
+        else n.state
+    end;
+
+comment on function internal.visible_state is
+    'The state of an email in the terms of servers that know no digests: what is not due yet is SCHEDULED, and what a '
+    'digest stands for is CANCELLED.';
+
+create function internal.exact_state(n public.notifications)
+    returns text
+    language sql
+    stable
+    return case
+        when n.state = 'DIGESTED' then 'DIGESTED'
+        when n.state = 'PENDING' and n.digest_id is not null then 'HELD'
+        else internal.visible_state(n)
+    end;
+
+comment on function internal.exact_state is 'The state of an email as callers see it, HELD and DIGESTED included.';
+
 create function internal.notification_json(n public.notifications)
     returns jsonb
     language sql
@@ -161,7 +197,9 @@ as $$
     select jsonb_build_object(
         'id', n.id,
         'kind', n.kind,
-        'state', case when n.state = 'PENDING' and n.send_time > now() then 'SCHEDULED' else n.state end,
+        'state', internal.visible_state(n),
+        'exact_state', internal.exact_state(n),
+        'digest_id', n.digest_id,
         'user_id', n.user_id,
         'match_id', n.match_id,
         'send_time', n.send_time,
@@ -175,15 +213,6 @@ $$;
 
 comment on function internal.notification_json is
     'A notification as callers may see it: without address and content.';
-
-create function internal.visible_state(n public.notifications)
-    returns text
-    language sql
-    stable
-    return case when n.state = 'PENDING' and n.send_time > now() then 'SCHEDULED' else n.state end;
-
-comment on function internal.visible_state is
-    'The state of an email as callers see it: what is not due yet is SCHEDULED.';
 
 create function internal.require_notification(p_notification_id uuid)
     returns public.notifications
@@ -257,19 +286,20 @@ create function public.send_notification(
 as $$
 declare
     nobody constant uuid := '00000000-0000-0000-0000-000000000000';
-    answer jsonb := internal.recall_answer('send_notification', coalesce(p_user_id, nobody), p_request_id,
-        jsonb_build_array(p_kind, p_payload, p_recipient_email, p_recipient_name, p_locale, p_time_zone,
-            extract(epoch from p_send_time), extract(epoch from p_expire_time)));
+    answer jsonb;
     person public.user_profiles;
     due constant timestamptz := greatest(coalesce(p_send_time, now()), now());
     written public.notifications;
 begin
+    -- So that no email is written to somebody who is just being erased.
+    perform internal.hold_user_id(p_user_id);
+    answer := internal.recall_answer('send_notification', coalesce(p_user_id, nobody), p_request_id,
+        jsonb_build_array(p_kind, p_payload, p_recipient_email, p_recipient_name, p_locale, p_time_zone,
+            extract(epoch from p_send_time), extract(epoch from p_expire_time)));
     if answer is not null then
         return answer;
     end if;
     perform internal.require(p_kind = any (internal.notification_kinds()), 'content', 'content must be a kind of mail');
-    -- So that no email is written to somebody who is just being erased.
-    perform internal.lock_people(array[p_user_id]);
     select * into person from public.user_profiles p where p.id = p_user_id;
     if not found and p_recipient_email is null then
         perform internal.raise_error('WM404', 'PROFILE_NOT_FOUND', 'the person to notify has no profile',
@@ -299,6 +329,38 @@ comment on function public.send_notification is
     'SUPPRESSED. Raises WM404 PROFILE_NOT_FOUND, WM429 NOTIFICATION_QUEUE_FULL, WM400 FIELD_INVALID, WM400 '
     'REQUEST_ID_REUSED.';
 
+create function public.check_send(
+    p_user_id uuid default null,
+    p_recipient_email text default null,
+    p_queue_limit integer default 10000,
+    p_request_id uuid default null
+)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+declare
+    answered constant boolean := public.get_send_answered(p_user_id, p_request_id)::boolean;
+    address constant text := coalesce(
+        p_recipient_email, (select p.email from public.user_profiles p where p.id = p_user_id));
+begin
+    if not answered then
+        if address is null then
+            perform internal.raise_error('WM404', 'PROFILE_NOT_FOUND', 'the person to notify has no profile',
+                jsonb_build_object('user_id', p_user_id));
+        end if;
+        perform internal.require_room_in_queue(p_queue_limit);
+    end if;
+    return jsonb_build_object(
+        'answered', answered, 'address_hash', internal.hash_address(coalesce(address, '')));
+end
+$$;
+
+comment on function public.check_send is
+    'Returns {"answered": whether send_notification has an answer to the request, "address_hash": ...}, and charges '
+    'nothing. Raises, unless it has, WM404 PROFILE_NOT_FOUND and WM429 NOTIFICATION_QUEUE_FULL as send_notification would.';
+
 create function public.get_send_answered(p_user_id uuid, p_request uuid)
     returns jsonb
     language sql
@@ -315,7 +377,9 @@ comment on function public.get_send_answered is
     'Returns whether send_notification has an answer to p_request for the person, or for none, whatever the '
     'arguments.';
 
-create function public.get_notification(p_notification_id uuid, p_user_id uuid default null)
+create function public.get_notification(
+    p_notification_id uuid, p_user_id uuid default null, p_digests boolean default false
+)
     returns jsonb
     language plpgsql
     stable
@@ -325,7 +389,8 @@ declare
     found_one jsonb;
 begin
     select internal.notification_json(n) into found_one from public.notifications n
-    where n.id = p_notification_id and (p_user_id is null or n.user_id = p_user_id);
+    where n.id = p_notification_id and (p_user_id is null or n.user_id = p_user_id)
+        and (p_digests or n.kind <> 'DIGEST');
     if found_one is null then
         perform internal.raise_error('WM404', 'NOTIFICATION_NOT_FOUND', 'no such notification',
             jsonb_build_object('notification_id', p_notification_id));
@@ -335,7 +400,8 @@ end
 $$;
 
 comment on function public.get_notification is
-    'Return {"notification": ...}; with p_user_id only an email to that person. Raises WM404 NOTIFICATION_NOT_FOUND.';
+    'Return {"notification": ...}; with p_user_id only an email to that person, without p_digests no digest. Raises '
+    'WM404 NOTIFICATION_NOT_FOUND.';
 
 create function public.list_notifications(
     p_user_id uuid default null,
@@ -344,7 +410,8 @@ create function public.list_notifications(
     p_match_id uuid default null,
     p_page_size integer default 0,
     p_after uuid default null,
-    p_position jsonb default null
+    p_position jsonb default null,
+    p_digests boolean default false
 )
     returns jsonb
     language plpgsql
@@ -372,7 +439,9 @@ begin
         where (p_user_id is null or t.user_id = p_user_id)
             and (p_match_id is null or t.match_id = p_match_id)
             and (p_kinds is null or t.kind = any (p_kinds))
-            and (p_states is null or internal.visible_state(t) = any (p_states))
+            and (p_digests or t.kind <> 'DIGEST')
+            and (p_states is null
+                or case when p_digests then internal.exact_state(t) else internal.visible_state(t) end = any (p_states))
             and (after_id is null or (t.create_time, t.id) < (after_time, after_id))
         order by t.create_time desc, t.id desc
         limit page_size + 1);
@@ -389,7 +458,8 @@ $$;
 
 comment on function public.list_notifications is
     'Returns {"notifications": [...], "next_position": object or null}: emails, newest first, of one person or of all; '
-    'p_position is next_position of the page before. p_after and next_after are those of earlier servers.';
+    'p_position is next_position of the page before. With p_digests digests are among them, and p_states are exact '
+    'states. p_after and next_after are those of earlier servers.';
 
 create function public.cancel_notification(p_notification_id uuid, p_request_id uuid default null)
     returns jsonb
@@ -409,6 +479,7 @@ begin
         perform internal.raise_notification_state(asked, 'NOTIFICATION_IN_FLIGHT', 'the mail may be on its way');
     elsif asked.state = 'PENDING' then
         update public.notifications n set state = 'CANCELLED' where n.id = p_notification_id returning * into asked;
+        perform internal.cancel_held(asked) where asked.kind = 'DIGEST';
     elsif asked.state <> 'CANCELLED' then
         perform internal.raise_notification_state(
             asked, 'NOTIFICATION_STATE_INVALID', 'only a mail that waits can be cancelled');
@@ -461,10 +532,10 @@ comment on function public.retry_notification is
     'NOTIFICATION_NOT_FOUND, WM409 NOTIFICATION_STATE_INVALID, WM400 REQUEST_ID_REUSED.';
 
 revoke execute on function
-    public.send_notification, public.get_send_answered, public.get_notification, public.list_notifications,
+    public.send_notification, public.check_send, public.get_send_answered, public.get_notification, public.list_notifications,
     public.cancel_notification, public.retry_notification
     from public, anon, authenticated;
 grant execute on function
-    public.send_notification, public.get_send_answered, public.get_notification, public.list_notifications,
+    public.send_notification, public.check_send, public.get_send_answered, public.get_notification, public.list_notifications,
     public.cancel_notification, public.retry_notification
     to service_role;

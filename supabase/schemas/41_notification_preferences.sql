@@ -82,6 +82,7 @@ begin
                 jsonb_build_object('kind', k.kind, 'enabled', not k.kind = any (coalesce(chosen.disabled_kinds, '{}')))
                 order by k.place)
             from unnest(internal.notification_kinds()) with ordinality k (kind, place)),
+        'digest_enabled', not 'DIGEST' = any (coalesce(chosen.disabled_kinds, '{}')),
         'suppression', case when suppressed.cause is not null then
             jsonb_build_object('cause', suppressed.cause, 'create_time', suppressed.create_time) end,
         'update_time', chosen.update_time);
@@ -134,7 +135,8 @@ begin
     end if;
     perform internal.require(
         not exists (
-            select from jsonb_array_elements(p_kinds) k where k ->> 'kind' <> all (internal.notification_kinds())),
+            select from jsonb_array_elements(p_kinds) k
+            where k ->> 'kind' <> all (internal.notification_kinds() || 'DIGEST'::text)),
         'kinds', 'kinds must be kinds of mail');
     perform internal.lock_people(array[p_user_id]);
     perform internal.preferences_json(p_user_id);
@@ -157,9 +159,15 @@ create function public.unsubscribe(p_user_id uuid, p_kind text)
     set search_path = ''
 as $$
 begin
-    perform internal.require(p_kind = any (internal.notification_kinds()), 'kind', 'kind must be a kind of mail');
+    perform internal.require(
+        p_kind = any (internal.notification_kinds() || 'DIGEST'::text), 'kind', 'kind must be a kind of mail');
+    perform internal.hold_user_id(p_user_id);
     perform internal.set_notification_kinds(p_user_id, '{}', array[p_kind]);
     return 'true';
+exception
+    -- Nothing is sent to a person who was erased, and nothing is written about one.
+    when sqlstate 'WM404' then
+        return 'true';
 end
 $$;
 

@@ -161,7 +161,9 @@ comment on function internal.reason_not_to_send is
     'The state for an email that must not go out any more, because it is late, not true any longer or not wanted; '
     'null where it may.';
 
-create function internal.lease_due_notifications(p_owner text, p_limit integer, p_lease_seconds double precision)
+create function internal.lease_due_notifications(
+    p_owner text, p_limit integer, p_lease_seconds double precision, p_digests boolean
+)
     returns jsonb
     language plpgsql
     set search_path = ''
@@ -169,62 +171,64 @@ create function internal.lease_due_notifications(p_owner text, p_limit integer, 
     set plan_cache_mode = force_custom_plan
 as $$
 declare
+    taken uuid[];
     claimed jsonb;
+    held jsonb;
     next_due timestamptz;
 begin
     -- Materialized, so that each scan runs once and its limit holds while other claimers skip the rows it locked.
     with abandoned as materialized (
-        -- A worker vanished with an email it may have begun to send: whether it went out is unknown.
-        select n.id, n.expire_time, n.first_attempt_time, n.ambiguous or n.rendered is not null as ambiguous
+        select n.id, n.lease_expire_time as due_time, false as waits
         from public.notifications n
         where n.state = 'SENDING' and n.lease_expire_time <= now()
         order by n.lease_expire_time limit p_limit for update skip locked
     ), due as materialized (
-        select n.id, n.expire_time, n.first_attempt_time, n.ambiguous
+        select n.id, n.next_attempt_time as due_time, true as waits
         from public.notifications n
-        where n.state = 'PENDING' and n.next_attempt_time <= now()
+        where n.state = 'PENDING' and n.next_attempt_time <= now() and (p_digests or n.kind <> 'DIGEST')
         order by n.next_attempt_time, n.id limit p_limit for update skip locked
-    ), judged as (
-        select c.id, c.ambiguous, case
-            when c.expire_time <= now() then 'EXPIRED'
-            when c.ambiguous and internal.past_safe_retry(c.first_attempt_time) then 'REVIEW'
-            else 'SENDING' end as verdict
-        from (select * from abandoned union all select * from due limit p_limit) c
-    ), taken as (
-        update public.notifications n set
-            state = j.verdict,
-            ambiguous = j.ambiguous,
-            epoch = n.epoch + 1,
-            lease_owner = case when j.verdict = 'SENDING' then p_owner end,
-            lease_expire_time = case when j.verdict = 'SENDING' then now() + make_interval(secs => p_lease_seconds) end
-        from judged j where n.id = j.id
-        returning n.*
     )
+    select coalesce(array_agg(c.id order by c.waits, c.due_time, c.id), '{}') into taken
+    from (select * from abandoned union all select * from due limit p_limit) c;
+
+    perform internal.lock_addresses(taken);
+    for place in 1 .. cardinality(taken) loop
+        perform internal.take_notification(n, p_owner, p_lease_seconds, p_digests)
+        from public.notifications n where n.id = taken[place];
+    end loop;
+
     select coalesce(jsonb_agg(to_jsonb(c) order by c.send_time, c.id), '[]') into claimed
     from (
         select t.id, t.kind, t.epoch, t.user_id, t.recipient_email, t.recipient_name, t.locale, t.payload, t.match_id,
             t.send_time, t.create_time, t.rendered
-        from taken t where t.state = 'SENDING'
+        from public.notifications t where t.id = any (taken) and t.state = 'SENDING'
     ) c;
+    select coalesce(jsonb_agg(n.kind), '[]') into held
+    from public.notifications n where n.id = any (taken) and n.state = 'PENDING' and n.digest_id is not null;
 
     select min(d.due_time) into next_due from (
         (select n.next_attempt_time as due_time from public.notifications n
-          where n.state = 'PENDING' order by n.next_attempt_time limit 1)
+          where n.state = 'PENDING' and n.next_attempt_time < 'infinity' and (p_digests or n.kind <> 'DIGEST')
+          order by n.next_attempt_time limit 1)
         union all
         (select n.lease_expire_time from public.notifications n
           where n.state = 'SENDING' order by n.lease_expire_time limit 1)
     ) d;
     return jsonb_build_object(
         'notifications', claimed,
+        'held_kinds', held,
         'next_due_seconds',
         case when next_due is not null then extract(epoch from greatest(next_due - now(), interval '0')) end);
 end
 $$;
 
 comment on function internal.lease_due_notifications is
-    'Lease up to p_limit due emails, abandoned ones first, and say in how many seconds the next one is due.';
+    'Lease up to p_limit due emails, abandoned ones first, as far as their addresses may get more; the others are held '
+    'or wait. Return them, the kinds of those held, and in how many seconds the next one is due.';
 
-create function public.claim_notifications(p_owner text, p_limit integer, p_lease_seconds double precision)
+create function public.claim_notifications(
+    p_owner text, p_limit integer, p_lease_seconds double precision, p_digests boolean default false
+)
     returns jsonb
     language plpgsql
     set search_path = ''
@@ -235,13 +239,14 @@ begin
     if pause is not null then
         return jsonb_build_object('notifications', '[]'::jsonb, 'next_due_seconds', pause, 'paused', true);
     end if;
-    return internal.lease_due_notifications(p_owner, p_limit, p_lease_seconds) || jsonb_build_object('paused', false);
+    return internal.lease_due_notifications(p_owner, p_limit, p_lease_seconds, p_digests)
+        || jsonb_build_object('paused', false);
 end
 $$;
 
 comment on function public.claim_notifications is
     'Lease due emails as lease_due_notifications does; none, and due when the pause ends, while deliveries are '
-    'paused.';
+    'paused. Digests are left to callers who can render them, as p_digests says.';
 
 create function public.release_notifications(p_owner text)
     returns jsonb

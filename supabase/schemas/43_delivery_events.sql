@@ -62,7 +62,8 @@ create function public.record_delivery_event(
     p_event_time timestamptz default null,
     p_notification_id uuid default null,
     p_provider_message_id text default null,
-    p_address text default null
+    p_address text default null,
+    p_digests boolean default false
 )
     returns jsonb
     language plpgsql
@@ -90,13 +91,14 @@ begin
     end if;
     select * into told from public.notifications n
     where n.id = internal.notification_of_event(p_notification_id, p_provider_message_id);
-    return jsonb_build_object('notification', case when told.id is not null then internal.notification_json(told) end);
+    return jsonb_build_object('notification', case
+        when told.id is not null and (p_digests or told.kind <> 'DIGEST') then internal.notification_json(told) end);
 end
 $$;
 
 comment on function public.record_delivery_event is
     'Take an event in, once: raise the state of its email, suppress its address. Return {"notification": ... or '
-    'null}.';
+    'null}; null for a digest without p_digests.';
 
 create function public.purge_delivery_events(p_limit integer default 1000)
     returns jsonb

@@ -4,26 +4,115 @@
 -- An erasure empties what is kept of the person in the histories of others, also of matches that ended long ago, and
 -- deletes who is kept apart from the person. So it locks all of them: two of whom one knows the other can be erased at the
 -- same time without a circular wait.
+--
+-- Whatever writes about a person who need not have a profile holds the user_id in share mode and looks for the mark of
+-- an erasure (hold_user_id), which the erasure leaves under the exclusive lock: what began before it is erased with the
+-- rest, and what comes after it is refused.
 
 create table public.erasures (
     id uuid primary key default gen_random_uuid(),
     user_id uuid,
     request_digest bytea unique,
     next_attempt_time timestamptz not null,
-    expire_time timestamptz not null default now() + interval '24 hours'
+    expire_time timestamptz not null default now() + interval '24 hours',
+    user_digest bytea
 );
 
 comment on table public.erasures is
-    'Erasures of the last day, and those whose clean-up outside the database is not done yet.';
+    'Erasures whose clean-up outside the database is not done yet, or was done within the last 24 hours.';
 comment on column public.erasures.user_id is 'Who has to be cleaned up after; null once that is done.';
+comment on column public.erasures.user_digest is
+    'The mark of the erasure: recognizes the id without naming it, for as long as the id may not return.';
 comment on column public.erasures.request_digest is 'Recognizes a repeated request without naming the person.';
 
 create index erasures_pending on public.erasures (next_attempt_time) where user_id is not null;
 create index erasures_expiring on public.erasures (expire_time) where user_id is null;
+create index erasures_marks on public.erasures (user_digest);
 
 alter table public.erasures enable row level security;
 revoke all on table public.erasures from public, anon, authenticated;
 grant select, insert, update, delete on table public.erasures to service_role;
+
+create function internal.erased_until(p_user_id uuid)
+    returns timestamptz
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return (
+        select max(case when e.user_id is null then e.expire_time else now() + interval '24 hours' end)
+        from public.erasures e
+        where e.user_digest = internal.user_digest(p_user_id) and (e.user_id is not null or e.expire_time > now()));
+end
+$$;
+
+comment on function internal.erased_until is
+    'Returns until when the id of an erased person may not return, at least 24 hours after everything was cleaned up; '
+    'null where no erasure stands.';
+
+create function internal.user_digest(p_user_id uuid)
+    returns bytea
+    language sql
+    immutable
+    return sha256(convert_to('erased/' || p_user_id, 'UTF8'));
+
+comment on function internal.user_digest is 'Returns the mark that an erasure of this id leaves.';
+
+create function internal.hold_user_id(p_user_id uuid)
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    perform pg_advisory_xact_lock_shared(hashtextextended('user_id/' || p_user_id, 0));
+    if internal.erased_until(p_user_id) is not null then
+        perform internal.raise_profile_not_found(p_user_id);
+    end if;
+end
+$$;
+
+comment on function internal.hold_user_id is
+    'Keeps the user_id, with or without a profile, from being erased until the transaction ends; others may hold it too. '
+    'Null holds none. May wait; call it before any other lock. Raises WM404 PROFILE_NOT_FOUND of a person erased within '
+    'the last 24 hours.';
+
+create function internal.require_not_erased(p_user_id uuid)
+    returns void
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+declare
+    free_time constant timestamptz := internal.erased_until(p_user_id);
+begin
+    if free_time is not null then
+        perform internal.raise_error('WM409', 'ERASED_RECENTLY', 'the person was erased within the last 24 hours',
+            jsonb_build_object(
+                'user_id', p_user_id,
+                'retry_after_seconds', ceil(extract(epoch from free_time - now()))::text));
+    end if;
+end
+$$;
+
+comment on function internal.require_not_erased is
+    'Raises WM409 ERASED_RECENTLY, with when the id may return, of a person erased within the last 24 hours.';
+
+create function public.get_erasure(p_user_id uuid)
+    returns jsonb
+    language plpgsql
+    stable
+    set search_path = ''
+as $$
+begin
+    return jsonb_build_object(
+        'retry_after_seconds', extract(epoch from internal.erased_until(p_user_id) - now())::double precision);
+end
+$$;
+
+comment on function public.get_erasure is
+    'Returns {"retry_after_seconds": n}, after how long the id of an erased person may return; null where no erasure '
+    'stands.';
 
 create function internal.partners_of(p_user_id uuid)
     returns uuid[]
@@ -164,8 +253,10 @@ declare
 begin
     -- In the order of ids, since an erasure of somebody else with whom this one shares an address may want them too.
     perform from public.notifications n where n.id = any (addressed || about) order by n.id for update;
-    with gone as (delete from public.notifications n where n.id = any (addressed) returning n.id)
-    delete from public.delivery_events e using gone where e.notification_id = gone.id;
+    delete from public.notifications n where n.id = any (addressed);
+    delete from public.delivery_events e where e.notification_id = any (addressed);
+    -- Answers of calls about one email are remembered under the email's id.
+    delete from public.request_keys k where k.user_id = any (addressed);
     delete from public.notification_preferences p where p.user_id = p_user_id;
     -- Others' emails speak of the person. One that is being sent finds its lease gone.
     update public.notifications n set
@@ -215,10 +306,11 @@ create function internal.erase_from_matches(p_user_id uuid)
     set search_path = ''
 as $$
 begin
+    -- By the people of the pending matches: nothing leads from a match to the rows that it keeps busy.
     update public.match_pool p set pending_match_id = null, busy_until = '-infinity'
     from public.matches m
-    where p.pending_match_id = m.id and (m.requester_id = p_user_id or m.invitee_id = p_user_id)
-        and p.user_id in (m.requester_id, m.invitee_id);
+    where (m.requester_id = p_user_id or m.invitee_id = p_user_id) and m.state = 'PENDING'
+        and p.user_id = any (array[m.requester_id, m.invitee_id]) and p.pending_match_id = m.id;
     update public.matches m
     set state = case internal.state_now(m) when 'PENDING' then 'CANCELLED' when 'ACCEPTED' then 'ENDED' else 'EXPIRED' end
     where (m.requester_id = p_user_id or m.invitee_id = p_user_id) and m.state in ('PENDING', 'ACCEPTED');
@@ -293,10 +385,15 @@ $$;
 comment on function internal.erase_person is
     'Erases the person from every table. The caller has locked the person and all live partners.';
 
-create function public.delete_profile(p_user_id uuid, p_request_id uuid default null)
+create function public.delete_profile(p_user_id uuid, p_request_id uuid default null, p_digest text default null)
     returns jsonb
     language plpgsql
     set search_path = ''
+    -- An erasure costs what the person left, not what everybody did: every table is entered by an index, row by row,
+    -- also where a large share of it seems to be the person's.
+    set enable_seqscan = off
+    set enable_hashjoin = off
+    set enable_mergejoin = off
 as $$
 declare
     digest constant bytea := sha256(convert_to(p_user_id || '/' || p_request_id, 'UTF8'));
@@ -310,14 +407,15 @@ begin
         end if;
         return jsonb_build_object('erasure_id', null);
     end if;
+    perform internal.keep_of_erased(p_user_id, p_digest);
     perform internal.erase_person(p_user_id);
     perform pg_notify('match_events', p_user_id::text);
     -- The caller cleans up at once. Others try in a while, in case it cannot.
-    insert into public.erasures (user_id, request_digest, next_attempt_time)
-    values (p_user_id, digest, now() + interval '1 minute')
+    insert into public.erasures (user_id, user_digest, request_digest, next_attempt_time)
+    values (p_user_id, internal.user_digest(p_user_id), digest, now() + interval '1 minute')
     on conflict (request_digest) do update
-        set user_id = excluded.user_id, next_attempt_time = excluded.next_attempt_time,
-            expire_time = excluded.expire_time
+        set user_id = excluded.user_id, user_digest = excluded.user_digest,
+            next_attempt_time = excluded.next_attempt_time, expire_time = excluded.expire_time
     returning id into erasure;
     return jsonb_build_object('erasure_id', erasure);
 end
@@ -325,7 +423,9 @@ $$;
 
 comment on function public.delete_profile is
     'Erases a person. Returns {"erasure_id": ...}, what is to be passed to finish_erasure after the clean-up outside '
-    'the database; null where a repeated request finds it done. Raises WM404 PROFILE_NOT_FOUND, WM412 CONFLICT.';
+    'the database; null where a repeated request finds it done. With p_digest, a keyed digest of the person''s id, what '
+    'has to outlive the erasure is kept under it (keep_of_erased); without one nothing is. Raises WM404 '
+    'PROFILE_NOT_FOUND, WM412 CONFLICT.';
 
 create function public.claim_erasures(p_limit integer default 10)
     returns jsonb
@@ -338,6 +438,7 @@ begin
     delete from public.erasures e
     where e.id in (
         select o.id from public.erasures o where o.user_id is null and o.expire_time <= now() for update skip locked);
+    perform internal.forget_kept();
     with due as (
         select e.id from public.erasures e
         where e.user_id is not null and e.next_attempt_time <= now()
@@ -357,7 +458,7 @@ $$;
 
 comment on function public.claim_erasures is
     'Returns {"erasures": [{"erasure_id", "user_id"}]}, at most p_limit whose clean-up is due, for a minute to this '
-    'caller alone; forgets those done a day ago.';
+    'caller alone; forgets those done a day ago, and what was kept of erased people for long enough.';
 
 create function public.finish_erasure(p_erasure_id uuid)
     returns jsonb
@@ -365,14 +466,17 @@ create function public.finish_erasure(p_erasure_id uuid)
     set search_path = ''
 as $$
 begin
-    update public.erasures e set user_id = null where e.id = p_erasure_id;
+    update public.erasures e set user_id = null, expire_time = now() + interval '24 hours' where e.id = p_erasure_id;
     return to_jsonb(found);
 end
 $$;
 
-comment on function public.finish_erasure is 'Records that the clean-up is done, and forgets whose it was.';
+comment on function public.finish_erasure is
+    'Records that the clean-up is done, and forgets whose it was. The id may return 24 hours later.';
 
 revoke execute on function
-    public.delete_profile, public.claim_erasures, public.finish_erasure
+    public.get_erasure, public.delete_profile, public.claim_erasures, public.finish_erasure
     from public, anon, authenticated;
-grant execute on function public.delete_profile, public.claim_erasures, public.finish_erasure to service_role;
+grant execute on function
+    public.get_erasure, public.delete_profile, public.claim_erasures, public.finish_erasure
+    to service_role;

@@ -12,7 +12,10 @@ begin
     return query
     select p.create_time, p.id::text, internal.profile_json(p) || jsonb_build_object(
         'location', jsonb_build_object('latitude', l.latitude, 'longitude', l.longitude),
-        'reputation', m.reputation)
+        -- The API's word for what is stored as PRECISE.
+        'location_privacy', case p.location_privacy when 'PRECISE' then 'APPROXIMATE' else p.location_privacy end,
+        'reputation', m.reputation,
+        'earlier_no_show_count', internal.earlier_no_shows(p.id))
     from public.user_profiles p
     join public.user_locations l on l.user_id = p.id
     join public.match_pool m on m.user_id = p.id

@@ -170,7 +170,8 @@ def tls_target(tls_folder: Path) -> Iterator[str]:
         "TLS_CLIENT_CA_FILE": tls_folder / "ca.pem",
     }
     environment = {name: str(path) for name, path in settings.items()}
-    with served(tls_folder / "data", API_KEYS=ENTRY.line(), **environment) as server:
+    entries = f"{ENTRY.line()},client:ratelimit:certificate"
+    with served(tls_folder / "data", API_KEYS=entries, **environment) as server:
         yield f"localhost:{server.grpc.rpartition(':')[2]}"
 
 

@@ -63,6 +63,28 @@ async def test_wrong_settings_are_listed_and_the_rest_is_checked_all_the_same() 
     assert diagnosis.of("PostgreSQL").startswith("FAIL PostgreSQL cannot be reached")
 
 
+async def test_unencrypted_production_is_noted() -> None:
+    """Whoever runs a server without TLS in production reads that only a proxy may reach it."""
+    production = {
+        "ENVIRONMENT": "production",
+        "SUPABASE_URL": "https://127.0.0.1:1",
+        "SUPABASE_SERVICE_KEY": SECRET,
+        "SUPABASE_ANON_KEY": PUBLISHABLE,
+        "ANTHROPIC_API_KEY": CLAUDE_KEY,
+        "SIGNING_SECRET": "s" * 32,
+    }
+    address = ("--anthropic-url", "http://127.0.0.1:1")
+    proxied = await diagnose(*address, **production, GRPC_LISTEN="0.0.0.0:50051", INSECURE_BEHIND_PROXY="true")
+    encrypted = await diagnose(*address, **production, TLS_CERT_FILE="cert.pem", TLS_KEY_FILE="key.pem")
+    refused = await diagnose(*address, **production, GRPC_LISTEN="0.0.0.0:50051")
+    assert proxied.of("Settings") == "ok Settings usable, for production"
+    assert proxied.of("  encryption").startswith(
+        "note encryption calls are taken unencrypted, on GRPC_LISTEN → See that"
+    )
+    assert encrypted.of("  encryption") == "ok encryption calls are taken by TLS"
+    assert refused.of("Settings").startswith("FAIL Settings GRPC_LISTEN must be a loopback address in production")
+
+
 async def test_real_engines_are_well(fresh_database_dsn: str, engines: EmbeddedEngines) -> None:
     """A migrated PostgreSQL and a durable Valkey pass, each with what matters of it."""
     diagnosis = await diagnose(DATABASE_URL=fresh_database_dsn, REDIS_URL=engines.redis_url)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import asyncpg
 import grpc
 import pytest
@@ -82,7 +83,7 @@ async def test_drift_is_refused_by_all_commands(dsn: str) -> None:
     assert sentence in said[-1]
 
 
-PORTS = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0"}
+PORTS = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0", "ADMIN_LISTEN": "127.0.0.1:0"}
 
 
 async def apply_later_migration(dsn: str, oldest_server: str) -> None:
@@ -102,6 +103,31 @@ async def test_server_starts_on_a_newer_schema_that_allows_it(dsn: str, tmp_path
         pass
     code, said = run("--status", DATABASE_URL=dsn)
     assert (code, said[-1]) == (0, "The database is newer than this version, which works on it.")
+
+
+def test_works_beside_the_running_server(tmp_path: Path) -> None:
+    """A data folder that a server holds is reached through the server's own PostgreSQL, also to seed."""
+    data = {"DATA_DIR": str(tmp_path)}
+    with served(tmp_path):
+        assert run("--status", **data) == (0, [*told("applied"), "The database is current."])
+        assert run(**data) == (0, ["The database is current."])
+        with command("seed", "--profiles", "10", **data) as process:
+            said, complaint = process.communicate(timeout=60)
+        assert process.returncode == 0, complaint
+        assert said.startswith("10 people are settled")
+
+
+async def test_postgrest_is_told_of_the_schema(dsn: str) -> None:
+    """A PostgREST on the database reads the schema again once migrations are applied, and not where none were."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+    listener = await asyncpg.connect(dsn)
+    await listener.add_listener("pgrst", lambda *notification: told.put_nowait(notification[-1]))
+    await asyncio.to_thread(run, DATABASE_URL=dsn)
+    assert await asyncio.wait_for(told.get(), 10) == "reload schema"
+    await asyncio.to_thread(run, DATABASE_URL=dsn)
+    await listener.execute("notify pgrst, 'the end of the test'")
+    assert await asyncio.wait_for(told.get(), 10) == "the end of the test"
+    await listener.close()
 
 
 async def test_server_refuses_a_newer_schema_that_excludes_it(dsn: str, tmp_path: Path) -> None:
@@ -141,10 +167,11 @@ async def test_health_is_answered_while_migrations_wait(dsn: str, tmp_path: Path
     run(DATABASE_URL=dsn)
     await execute(dsn, "delete from public.approach_challenges")
     await execute(dsn, "delete from supabase_migrations.schema_migrations where name = 'fill_challenges'")
-    (port,) = free_ports(1)
+    port, admin = free_ports(2)
     holder = await asyncpg.connect(dsn)
     await holder.execute("begin; lock table public.approach_challenges")
-    environment = {"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path)} | PORTS | {"GRPC_LISTEN": f"127.0.0.1:{port}"}
+    environment = {"DATABASE_URL": dsn, "DATA_DIR": str(tmp_path)} | PORTS
+    environment |= {"GRPC_LISTEN": f"127.0.0.1:{port}", "ADMIN_LISTEN": f"127.0.0.1:{admin}"}
     log = tmp_path / "said"
     with log.open("w") as output, command("serve", log=output, **environment) as process:
         try:
@@ -152,6 +179,8 @@ async def test_health_is_answered_while_migrations_wait(dsn: str, tmp_path: Path
                 health = health_pb2_grpc.HealthStub(channel)
                 assert await status(health, "liveness") == SERVING
                 assert await status(health, "readiness") == NOT_SERVING
+                paths = ("livez", "readyz", "healthz", "metrics")
+                assert [await probe(admin, path) for path in paths] == [200, 503, 503, 503]
                 with pytest.raises(grpc.aio.AioRpcError, match="waits for its database's migrations"):
                     await matching_service_pb2_grpc.MatchingServiceStub(channel).GetProfile(GetProfileRequest())
                 async with asyncio.timeout(60):
@@ -161,11 +190,22 @@ async def test_health_is_answered_while_migrations_wait(dsn: str, tmp_path: Path
                 async with asyncio.timeout(60):
                     while await status(health, "readiness") != SERVING:
                         await asyncio.sleep(0.1)
+                    while await probe(admin, "readyz") != 200:
+                        await asyncio.sleep(0.1)
         finally:
             os.killpg(process.pid, signal.SIGINT)
             process.communicate(timeout=60)
     await holder.close()
     assert log.read_text().count("migration_waiting_for_lock") == 1
+
+
+async def probe(port: int, path: str) -> int:
+    """Return the status by which a probe is answered, 0 if nothing answers."""
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/{path}") as answer:
+            return answer.status
+    except aiohttp.ClientConnectorError:
+        return 0
 
 
 async def status(health: health_pb2_grpc.HealthStub, service: str) -> int:

@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from support.served import BIN, Served, refusal, served, start
 
 SERVICE = "wingmanmatch.matching.v1.MatchingService"
+PORTS = {"ADMIN_LISTEN": "127.0.0.1:0", "GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0"}
 ADA = str(uuid.uuid4())
 PROFILE = f"""{{"profile": {{"user_id": "{ADA}", "email": "ada@example.org", "first_name": "Ada",
   "experience_level": "EXPERIENCE_LEVEL_BEGINNER", "confidence_archetype": "CONFIDENCE_ARCHETYPE_SCHOLAR",
@@ -110,13 +113,13 @@ def test_killed_server_takes_its_engines_along_and_recovers(tmp_path: Path) -> N
 
 def test_second_server_on_the_folder_is_refused(server: Served, served_data_dir: Path) -> None:
     """Two servers on one data folder are one too many, and the first goes on."""
-    said = refusal("serve", DATA_DIR=str(served_data_dir), GRPC_LISTEN="127.0.0.1:0", HTTP_LISTEN="127.0.0.1:0")
+    said = refusal("serve", DATA_DIR=str(served_data_dir), **PORTS)
     assert str(served_data_dir) in said
     assert str(server.process.pid) in said
     assert SERVICE in grpcurl(server.grpc, "list")
 
 
-@pytest.mark.parametrize("setting", ["GRPC_LISTEN", "HTTP_LISTEN"])
+@pytest.mark.parametrize("setting", sorted(PORTS))
 def test_taken_port_is_refused(tmp_path: Path, setting: str) -> None:
     """A port that another program has, SO_REUSEPORT or not, is named with the setting that would change it."""
     with socket.socket() as other:
@@ -124,7 +127,7 @@ def test_taken_port_is_refused(tmp_path: Path, setting: str) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        ports = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0"} | {setting: address}
+        ports = PORTS | {setting: address}
         said = refusal("serve", DATA_DIR=str(tmp_path), **ports)
     assert address in said
     assert setting in said
@@ -150,21 +153,23 @@ def test_every_wrong_setting_is_told_at_once(tmp_path: Path) -> None:
 def test_unreachable_database_is_a_sentence(tmp_path: Path) -> None:
     """A DATABASE_URL that nothing answers ends the start with a sentence that does not repeat it."""
     url = "postgresql://somebody:hunter2@127.0.0.1:1/nothing"
-    said = refusal(
-        "serve", DATA_DIR=str(tmp_path), DATABASE_URL=url, GRPC_LISTEN="127.0.0.1:0", HTTP_LISTEN="127.0.0.1:0"
-    )
+    said = refusal("serve", DATA_DIR=str(tmp_path), DATABASE_URL=url, **PORTS)
     assert "DATABASE_URL" in said
     assert "hunter2" not in said
 
 
 def test_sigterm_drains_before_it_stops(tmp_path: Path) -> None:
-    """After SIGTERM health is NOT_SERVING while calls are still served; a second signal ends the wait."""
+    """After SIGTERM it is alive, not ready, and serves calls still; a second signal ends the wait."""
     server = start(tmp_path, DRAIN_DELAY="60")
     with server.process:
         os.kill(server.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + 10
         while "NOT_SERVING" not in grpcurl(server.grpc, "grpc.health.v1.Health/Check"):
             assert time.monotonic() < deadline
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(f"{server.admin}/readyz", timeout=10)
+        with urllib.request.urlopen(f"{server.admin}/livez", timeout=10) as answer:
+            assert answer.status == 200
         assert SERVICE in grpcurl(server.grpc, "list")
         os.kill(server.process.pid, signal.SIGTERM)
         server.process.communicate(timeout=30)

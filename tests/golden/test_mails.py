@@ -71,6 +71,8 @@ CASES = {
     "meetup_moved": {**MEETUP, "sequence": 2, "previous_time": "2026-11-23T18:00:00Z"},
     "meetup_cancelled": {**MEETUP, "sequence": 3},
     "meetup_cancelled_for_good": {**MEETUP, "sequence": 3, "match_ended": True},
+    "digest": {"invitations": 4, "answers": 1, "meetup_changes": 12, "reminders": 2},
+    "digest_of_invitations": {"invitations": 1},
     "meetup_cancelled_by_nobody": {**MEETUP, "sequence": 3, "match_ended": True, "partner_name": "", "venue_name": ""},
 }
 

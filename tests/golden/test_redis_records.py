@@ -29,7 +29,14 @@ from wingmanmatch_server.ratelimit.batch import Ask
 from wingmanmatch_server.ratelimit.clustered import ClusteredBuckets
 from wingmanmatch_server.ratelimit.token_bucket import RequestId
 from wingmanmatch_server.resilience.retry import Retry, RetryLimits
-from wingmanmatch_server.session.keys import creation_key, session_key, update_key, user_key
+from wingmanmatch_server.session.keys import (
+    creation_key,
+    erasure_key,
+    requests_key,
+    session_key,
+    update_key,
+    user_key,
+)
 from wingmanmatch_server.session.store import REQUEST_VERSION, SESSION_VERSION, SessionStore
 
 FILE = Path(__file__).with_name("redis_records.json")
@@ -140,6 +147,13 @@ async def test_sessions(redis: RedisServer) -> None:
         str(updated.update_time): "NOW",
     }
     compare(f"answer of UpdateSession v{REQUEST_VERSION}", await unpacked(redis, update_key(token, REQUEST), names))
+    requests = await layout(redis, requests_key(USER))
+    assert set(requests["value"]) == {
+        key.rpartition(":")[2] for key in (creation_key(USER, REQUEST), update_key(token, REQUEST))
+    }
+    compare("index of session requests", requests | {"value": "SHA256 by the millisecond in which it is forgotten"})
+    await store.erase(USER)
+    compare("mark of an erasure", await layout(redis, erasure_key(USER)))
 
 
 async def test_conversations(redis: RedisServer) -> None:

@@ -1,6 +1,7 @@
 """Asks the coach over gRPC."""
 
 import asyncio
+from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 
 import grpc
@@ -42,10 +43,15 @@ async def ask(
     client: Stubs, user_id: str, message: str, conversation_id: str = "", *, patience: float = TIMEOUT
 ) -> Told:
     """Send a message and read the answer to its end."""
-    told = Told()
     request = coaching_service_pb2.ChatRequest(user_id=user_id, message=message, conversation_id=conversation_id)
+    return await read(client.coaching.Chat(request, timeout=patience))
+
+
+async def read(call: AsyncIterable[coaching_service_pb2.ChatResponse]) -> Told:
+    """Read an answer to its end."""
+    told = Told()
     try:
-        async for response in client.coaching.Chat(request, timeout=patience):
+        async for response in call:
             assert told.done is None, "something came after the end"
             if response.WhichOneof("event") == "done":
                 told.done = response.done

@@ -81,9 +81,9 @@ class Connection:
             self.send(got.type, ACK, 0, got.payload if got.type == PING else b"")
         return got
 
-    async def until(self, wanted: Callable[[Frame], bool]) -> Frame:
+    async def until(self, wanted: Callable[[Frame], bool], within: float = ENOUGH) -> Frame:
         """Read until a frame is as wanted and return it; fail at the end of the connection."""
-        async with asyncio.timeout(ENOUGH):
+        async with asyncio.timeout(within):
             while got := await self.next():
                 if wanted(got):
                     return got
@@ -96,7 +96,15 @@ class Connection:
                 pass
         return self.received
 
-    async def status(self, stream: int) -> dict[str, str]:
+    async def statuses(self) -> AsyncIterator[str]:
+        """Yield the gRPC status of each call that ends, for as long as the connection is there."""
+        while got := await self.next():
+            if got.type == HEADERS:
+                decoded = {str(name): str(value) for name, value in self._decoder.decode(got.payload)}
+                if got.flags & END_STREAM:
+                    yield decoded["grpc-status"]
+
+    async def status(self, stream: int, within: float = ENOUGH) -> dict[str, str]:
         """Return the headers with which the server ends a call; a reset is `{"reset": code}`."""
         found: dict[str, str] = {}
 
@@ -109,7 +117,7 @@ class Connection:
                 found.setdefault("reset", str(int.from_bytes(got.payload)))
             return got.stream == stream and (got.type == RST_STREAM or bool(got.flags & END_STREAM))
 
-        await self.until(is_last)
+        await self.until(is_last, within)
         return found
 
     async def ping(self, data: bytes = b"are-you?") -> None:

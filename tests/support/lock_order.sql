@@ -18,6 +18,8 @@ create function lock_order.clear() returns void language sql as $$
     delete from public.delivery_pauses;
     delete from public.request_keys;
     delete from public.erasures;
+    delete from public.kept_pairs;
+    delete from public.kept_no_shows;
     delete from public.matches;
     delete from public.match_events;
     delete from public.user_profiles;
@@ -57,6 +59,7 @@ begin
                 case person when a then 'b@example.org' else 'a@example.org' end);
         perform public.update_notification_preferences(person, '[{"kind": "MATCH_DECLINE", "enabled": false}]');
     end loop;
+    delete from public.address_charges;
     perform public.claim_notifications('worker', 3, 60);
     update public.notifications n set state = 'DEAD'
     where n.id = (select d.id from public.notifications d where d.state = 'PENDING' limit 1);
@@ -100,6 +103,10 @@ begin
     perform lock_order.keys(a, b, request_id);
     insert into public.erasures (next_attempt_time, expire_time) select now(), now() from generate_series(1, 3);
     insert into public.erasures (user_id, next_attempt_time) values (gen_random_uuid(), now());
+    -- As if both had been erased and had returned before, of a version that keeps nothing.
+    insert into public.kept_pairs (erased_digest, other_id, cause, expire_time)
+    select encode(sha256(convert_to(seat.me::text, 'UTF8')), 'hex'), seat.other, 'BLOCKED', 'infinity'
+    from (values (a, b), (b, a)) seat (me, other);
     return jsonb_build_object(
         'request_id', request_id,
         'match_id', pair.match_id,

@@ -1,5 +1,6 @@
 """Every function that changes the database, with arguments about one pair of people."""
 
+import hashlib
 import random
 import uuid
 from collections.abc import Callable
@@ -38,6 +39,11 @@ class Pair:
         return self.source.choice((None, self.ids["request_id"], str(uuid.UUID(int=self.source.getrandbits(128)))))
 
 
+def digest_of(user_id: str) -> str:
+    """Return under what an erasure keeps what outlives it; support/lock_order.sql has the same."""
+    return hashlib.sha256(user_id.encode()).hexdigest()
+
+
 def _invite(pair: Pair) -> dict[str, Any]:
     me, other = pair.both()
     return {"p_user_id": me, "p_candidate_user_id": pair.source.choice((None, other))}
@@ -50,7 +56,18 @@ def _block(pair: Pair) -> dict[str, Any]:
 
 def _upsert(pair: Pair) -> dict[str, Any]:
     fields = {"email": f"a{pair.source.randrange(9)}@example.org", "first_name": pair.source.choice(("Ann", "Ben"))}
-    return {"p_profile": new_profile(pair.someone(), VIENNA, **fields)}
+    person = pair.someone()
+    return {"p_profile": new_profile(person, VIENNA, **fields), "p_digests": [digest_of(person)]}
+
+
+def _erase(pair: Pair) -> dict[str, Any]:
+    person = pair.someone()
+    return {"p_user_id": person, "p_digest": digest_of(person)}
+
+
+def _unblock(pair: Pair) -> dict[str, Any]:
+    arguments = _block(pair)
+    return arguments | {"p_blocked_digests": [digest_of(arguments["p_blocked_user_id"])]}
 
 
 def _meetup(pair: Pair, **more: Any) -> dict[str, Any]:
@@ -94,7 +111,7 @@ REPEATABLE: dict[str, Arguments] = {
     "cancel_meetup": _meetup,
     "cancel_notification": lambda pair: {"p_notification_id": pair.one_of("notifications")},
     "confirm_meetup": _meetup,
-    "delete_profile": lambda pair: {"p_user_id": pair.someone()},
+    "delete_profile": _erase,
     "end_match": _match,
     "report_no_show": _meetup,
     "request_match": _invite,
@@ -113,7 +130,7 @@ REPEATABLE: dict[str, Arguments] = {
     "share_match": lambda pair: _match(pair, p_ttl_seconds=3600),
     "start_challenge": lambda pair: {"p_user_id": pair.someone(), "p_challenge_id": pair.one_of("challenges")},
     "submit_challenge": _attempt,
-    "unblock_user": _block,
+    "unblock_user": _unblock,
     "update_meetup_notes": lambda pair: _meetup(pair, p_notes=pair.source.choice(("", "Smile."))),
     "update_notification_preferences": lambda pair: {
         "p_user_id": pair.someone(),
@@ -141,5 +158,6 @@ MUTATIONS: dict[str, Arguments] = {
     "release_notifications": lambda _: {"p_owner": OWNER},
     "resume_deliveries": lambda _: {},
     "store_rendered_notification": lambda pair: _leased(pair, p_rendered={"subject": "Hello"}),
+    "purge_address_charges": lambda _pair: {},
     "unsubscribe": lambda pair: {"p_user_id": pair.someone(), "p_kind": "MATCH_DECLINE"},
 }

@@ -46,13 +46,16 @@ class Outbox:
         return cls(database, sql)
 
     async def enqueue(self, **parameters: Any) -> str:
-        """Write a mail that can be rendered and is due, but for `parameters`, and return its id."""
+        """Write a mail that can be rendered and is due, but for `parameters`, and return its id.
+
+        Each goes to an address of its own, since one address gets only so many.
+        """
         defaults: dict[str, Any] = {
             "kind": "MATCH_DECLINE",
             "user_id": str(uuid.uuid4()),
             "payload": {"decliner_name": "Ben"},
             "dedupe_key": str(uuid.uuid4()),
-            "recipient_email": "ann@example.org",
+            "recipient_email": f"ann+{uuid.uuid4().hex[:12]}@example.org",
         }
         named = {f"p_{name}": value for name, value in (defaults | parameters).items()}
         return str(await self.database.call("enqueue_in_test", **named))

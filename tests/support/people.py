@@ -43,7 +43,7 @@ def new_profile(user_id: str, place: Place | None, **fields: Any) -> dict[str, A
         "experience_level": "INTERMEDIATE",
         "confidence_archetype": "NATURALIST",
         "city": "Vienna",
-        "location_privacy": "PRECISE",
+        "location_privacy": "APPROXIMATE",
         "max_travel_miles": 50,
         "time_zone": "Europe/Vienna",
         "locale": "de-AT",
@@ -97,6 +97,13 @@ class People:
         arguments = {"venue_name": "Prater", "scheduled_time": in_hours(hours)} | details
         return await self.meetups.schedule_meetup(match.id, user_id, **arguments)
 
+    async def tell(self) -> None:
+        """Let everybody have got the emails about changes of meetups that wait."""
+        await self.sql.execute(
+            "update notifications set state = 'SENT', sent_time = now()"
+            " where state = 'PENDING' and kind in ('MEETUP_SCHEDULED', 'MEETUP_MOVED', 'MEETUP_CANCELLED')"
+        )
+
     async def candidates(self, user_id: str, **arguments: Any) -> list[str]:
         """Return the ids of the people whom a person could invite."""
         page = await self.store.list_candidates(user_id, **arguments)
@@ -104,21 +111,31 @@ class People:
 
     async def let_pass(self, span: timedelta) -> None:
         """Make all that has happened so much older."""
-        for statement in (
-            "update matches set create_time = create_time - $1::interval, expire_time = expire_time - $1::interval",
-            "update meetups set scheduled_time = scheduled_time - $1::interval",
-            """update notifications set send_time = send_time - $1::interval,
-                expire_time = expire_time - $1::interval, next_attempt_time = next_attempt_time - $1::interval""",
-            "update match_pool set busy_until = busy_until - $1::interval",
-            "update avoidances set until = until - $1::interval",
-            "update request_keys set expire_time = expire_time - $1::interval",
-        ):
-            await self.sql.execute(statement, span)
+        await age_everything(self.sql, span)
 
     async def broken_rules(self) -> Sequence[str]:
         """Return what holds for some people or matches and must hold for none."""
         rows: list[asyncpg.Record] = await self.sql.fetch(BROKEN_RULES)
         return [row["broken"] for row in rows]
+
+
+async def age_everything(sql: asyncpg.Connection, span: timedelta) -> None:
+    """Make all that has happened in a database so much older."""
+    for statement in (
+        "update matches set create_time = create_time - $1::interval, expire_time = expire_time - $1::interval",
+        """update meetups set scheduled_time = scheduled_time - $1::interval,
+            move_times = array(select t - $1::interval from unnest(move_times) t)""",
+        "update address_charges set charge_time = charge_time - $1::interval",
+        """update notifications set send_time = send_time - $1::interval,
+            expire_time = expire_time - $1::interval, next_attempt_time = next_attempt_time - $1::interval""",
+        "update match_pool set busy_until = busy_until - $1::interval",
+        "update avoidances set until = until - $1::interval",
+        "update request_keys set expire_time = expire_time - $1::interval",
+        "update erasures set expire_time = expire_time - $1::interval",
+        "update kept_pairs set expire_time = expire_time - $1::interval",
+        "update kept_no_shows set expire_time = expire_time - $1::interval",
+    ):
+        await sql.execute(statement, span)
 
 
 BROKEN_RULES = """
@@ -174,7 +191,8 @@ async def open_people(dsn: str, *, connections: int = 8, max_daily_matches: int 
 async def emptied(people: People) -> People:
     """Remove everybody and everything about them."""
     await people.sql.execute(
-        "truncate user_profiles, request_keys, erasures, notifications, notification_preferences, delivery_events"
+        "truncate user_profiles, request_keys, erasures, kept_pairs, kept_no_shows, notifications,"
+        " notification_preferences, delivery_events"
         " cascade"
     )
     return People(people.store, people.sql, random.Random(7))

@@ -15,11 +15,10 @@ def profile(**changes: Any) -> matching_pb2.Profile:
     spread = random.SystemRandom()
     fields = {
         "user_id": str(uuid.uuid4()),
-        "email": "somebody@example.org",
+        "email": f"{uuid.uuid4().hex}@example.org",
         "first_name": "Sam",
         "last_name": "Body",
         "bio": "Likes parks.\nAnd cafés.",
-        "photo_url": "https://example.org/sam.jpg",
         "experience_level": matching_pb2.EXPERIENCE_LEVEL_BEGINNER,
         "confidence_archetype": matching_pb2.CONFIDENCE_ARCHETYPE_SCHOLAR,
         "location": {"latitude": spread.uniform(-70, 70), "longitude": spread.uniform(-180, 180)},

@@ -23,6 +23,12 @@ class Served:
         self.said = said
         self.grpc = self._find(r"gRPC +(\S+)")
         self.metrics = self._find(r"metrics +(\S+)")
+        self.admin = self.metrics.removesuffix("/metrics")
+
+    @property
+    def http(self) -> str:
+        """The public HTTP address, as a URL without a path."""
+        return self._find(r"HTTP +(\S+)")
 
     def _find(self, pattern: str) -> str:
         found = re.search(pattern, self.said)
@@ -61,7 +67,8 @@ def start(
 
     One that will log much needs a file for `log`: nobody reads the pipe.
     """
-    ports = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0", "DATA_DIR": str(data_dir)}
+    ports = {"GRPC_LISTEN": "127.0.0.1:0", "HTTP_LISTEN": "127.0.0.1:0", "ADMIN_LISTEN": "127.0.0.1:0"}
+    ports["DATA_DIR"] = str(data_dir)
     process = command("serve", log=log, program=program, **ports | environment)
     assert process.stdout
     lines = []
@@ -74,9 +81,11 @@ def start(
 
 
 @contextmanager
-def served(data_dir: Path, *, log: int | IO[str] = subprocess.PIPE, **environment: str) -> Iterator[Served]:
+def served(
+    data_dir: Path, *, log: int | IO[str] = subprocess.PIPE, program: Sequence[str] = INSTALLED, **environment: str
+) -> Iterator[Served]:
     """Yield a started server, and stop it by Ctrl-C if the test has not."""
-    server = start(data_dir, log=log, **environment)
+    server = start(data_dir, log=log, program=program, **environment)
     try:
         yield server
     finally:

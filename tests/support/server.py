@@ -43,5 +43,8 @@ def roomy_limits(folder: Path, capacity: int = 10_000) -> Path:
     """Return a file of rate limits under which one person may make so many calls: as a module of tests does."""
     file = folder / "rate-limits.toml"
     names = ("public_api", "auth_endpoint", "match_request", "email_send", "challenge_submit")
-    file.write_text("".join(f"[policies.{name}]\ncapacity = {capacity}\n" for name in names))
+    daily = ("profile_relocation", "candidate_pages")
+    lines = [f"[policies.{name}]\ncapacity = {capacity}\n" for name in names]
+    lines += [f"[policies.{name}]\ncapacity = {capacity}\nrefill_per_second = 1\n" for name in daily]
+    file.write_text("".join(lines))
     return file

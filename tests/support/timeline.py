@@ -3,6 +3,7 @@
 import asyncio
 import statistics
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -106,7 +107,8 @@ async def seconds_to_deliver(client: Stubs, dsn: str) -> float:
     """Ask for an email until that is acknowledged, and return the seconds until it is out as well."""
     started, answer = time.monotonic(), None
     request = notification_service_pb2.SendNotificationRequest(
-        recipient_email="somebody@example.org", match_decline=notification_pb2.MatchDecline(decliner_name="Ben")
+        recipient_email=f"{uuid.uuid4().hex}@example.org",
+        match_decline=notification_pb2.MatchDecline(decliner_name="Ben"),
     )
     while answer is None:
         try:

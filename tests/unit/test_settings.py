@@ -131,3 +131,88 @@ def test_password_file_of_redis(monkeypatch: pytest.MonkeyPatch, url: str | None
     if url:
         monkeypatch.setenv("REDIS_URL", url)
     assert problems() == [said]
+
+
+@pytest.mark.parametrize(("name", "taken"), [("HTTP_LISTEN", "GRPC_LISTEN"), ("ADMIN_LISTEN", "HTTP_LISTEN")])
+def test_two_listeners_on_one_address(monkeypatch: pytest.MonkeyPatch, name: str, taken: str) -> None:
+    """An address that another setting has is named before anything is started; ports that the system chooses differ."""
+    monkeypatch.setenv(taken, "127.0.0.1:7000")
+    monkeypatch.setenv(name, "127.0.0.1:7000")
+    assert problems() == [f"{name} must be another address than {taken}"]
+    monkeypatch.setenv(taken, "127.0.0.1:0")
+    monkeypatch.setenv(name, "127.0.0.1:0")
+    load_settings()
+
+
+def production(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    """Put what production needs into the environment, and the given variables."""
+    for name, value in (REQUIRED | {"ENVIRONMENT": "production"} | variables).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:50051", "10.0.0.1:50051", "[::]:50051"])
+def test_production_needs_tls(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """An address that others reach needs TLS in production, or the word that a proxy terminates it."""
+    production(monkeypatch, GRPC_LISTEN=address)
+    (problem,) = problems()
+    assert problem.startswith("GRPC_LISTEN must be a loopback address in production without TLS: ")
+    monkeypatch.setenv("INSECURE_BEHIND_PROXY", "true")
+    assert load_settings().grpc_listen == address
+    monkeypatch.delenv("INSECURE_BEHIND_PROXY")
+    monkeypatch.setenv("TLS_CERT_FILE", "cert.pem")
+    monkeypatch.setenv("TLS_KEY_FILE", "key.pem")
+    assert load_settings().grpc_listen == address
+
+
+def test_production_may_listen_on_loopback_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy on the same host needs no more to be said."""
+    production(monkeypatch)
+    assert load_settings().grpc_listen == "127.0.0.1:50051"
+
+
+def test_supabase_is_reached_by_https_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain HTTP, as Supabase's CLI serves it, is for development."""
+    monkeypatch.setenv("SUPABASE_ANON_KEY", "anon")
+    monkeypatch.setenv("SUPABASE_SERVICE_KEY", "service")
+    monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:54321")
+    assert load_settings().supabase_url == "http://127.0.0.1:54321"
+    production(monkeypatch, SUPABASE_URL="http://127.0.0.1:54321")
+    assert problems() == ["SUPABASE_URL must begin with https:// in production: keys and personal data go there"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "said", "expected"),
+    [
+        ("development", "", True),
+        ("development", "false", False),
+        ("production", "", False),
+        ("production", "true", True),
+    ],
+)
+def test_reflection(monkeypatch: pytest.MonkeyPatch, environment: str, said: str, expected: object) -> None:
+    """The server supports reflection as the setting says, and without it in development only."""
+    production(monkeypatch, ENVIRONMENT=environment, ENABLE_REFLECTION=said)
+    assert load_settings().reflects is expected
+
+
+@pytest.mark.parametrize(
+    "hosts", ["https://a.example.org", "a.example.org/x", "a.example.org:443", "localhost", "10.0.0.1", "*.example.org"]
+)
+def test_photo_hosts_are_names(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
+    """Whatever is not the name of a host is refused at start."""
+    monkeypatch.setenv("PHOTO_HOSTS", f"ok.example.org, {hosts}")
+    (problem,) = problems()
+    assert problem.startswith("PHOTO_HOSTS must be names of hosts")
+
+
+def test_photo_hosts_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of hosts are compared in lower case."""
+    monkeypatch.setenv("PHOTO_HOSTS", "A.Example.org, b.example.org")
+    assert load_settings().allowed_photo_hosts == ["a.example.org", "b.example.org"]
+
+
+def test_unknown_scope_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry with a scope that does not exist is a problem of its setting."""
+    monkeypatch.setenv("API_KEYS", f"booking:bogus:{'0' * 64}")
+    (problem,) = [each for each in problems() if each.startswith("API_KEYS")]
+    assert "there is no scope 'bogus'; the scopes are *, admin, challenge" in problem

@@ -35,6 +35,6 @@ def test_short_names_are_the_databases() -> None:
     """Every value is found by its name without the prefix."""
     assert short_names(matching_pb2.LocationPrivacy.items(), "LOCATION_PRIVACY_") == {
         "UNSPECIFIED": matching_pb2.LOCATION_PRIVACY_UNSPECIFIED,
-        "PRECISE": matching_pb2.LOCATION_PRIVACY_PRECISE,
+        "APPROXIMATE": matching_pb2.LOCATION_PRIVACY_APPROXIMATE,
         "CITY_ONLY": matching_pb2.LOCATION_PRIVACY_CITY_ONLY,
     }

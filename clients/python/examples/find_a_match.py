@@ -40,7 +40,7 @@ async def find(client: Client, user_id: str) -> matching_pb2.Match | None:
     except FailedPrecondition as error:
         print(f"not now: {error.reason}")
         return None
-    print(f"invited {answer.candidate.first_name}, {answer.candidate.distance_miles:.1f} mi away")
+    print(f"invited {answer.candidate.first_name}, {answer.candidate.distance_miles:.0f} mi away")
     return answer.match
 
 

@@ -63,6 +63,7 @@ def _started(data_dir: Path, settings: dict[str, object], log: IO[str]) -> "subp
         "ENABLE_RATE_LIMITING": "false",
         "GRPC_LISTEN": "127.0.0.1:0",
         "HTTP_LISTEN": "127.0.0.1:0",
+        "ADMIN_LISTEN": "127.0.0.1:0",
     }
     given = {name.upper(): value for name, value in settings.items()}
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}

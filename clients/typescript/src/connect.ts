@@ -1,4 +1,4 @@
-import type { Client, Interceptor } from "@connectrpc/connect";
+import type { Client, Interceptor, Transport } from "@connectrpc/connect";
 import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
 
 import { clientOf } from "./client.js";
@@ -10,6 +10,7 @@ import { NotificationService } from "./gen/wingmanmatch/notification/v1/notifica
 import { RateLimitService } from "./gen/wingmanmatch/ratelimit/v1/rate_limit_service_pb.js";
 import { SessionService } from "./gen/wingmanmatch/session/v1/session_service_pb.js";
 import { SystemService } from "./gen/wingmanmatch/system/v1/system_service_pb.js";
+import { withConnectionsForStreams } from "./streams.js";
 import { obliging } from "./transport.js";
 import { watchMatches } from "./watch.js";
 import type { WatchOptions, WatchRequest, WatchedEvent } from "./watch.js";
@@ -37,7 +38,7 @@ export interface ConnectOptions {
   readonly maxAttempts?: number;
 }
 
-/** A connection to a server, with a client for each service. */
+/** A client for each service of a server. */
 export interface Wingman {
   readonly challenge: Client<typeof ChallengeService>;
   readonly coaching: Client<typeof CoachingService>;
@@ -49,7 +50,7 @@ export interface Wingman {
   readonly system: Client<typeof SystemService>;
   /** Yield what happens to a person's matches and meet-ups, across restarts of the server. */
   watchMatches(request: WatchRequest, options?: WatchOptions): AsyncGenerator<WatchedEvent, void, undefined>;
-  /** Close the connection; calls under way fail. */
+  /** Close the connections; calls under way fail. */
   close(): void;
 }
 
@@ -62,11 +63,13 @@ export interface Wingman {
 export function connect(target: string, options: ConnectOptions = {}): Wingman {
   const url = originOf(target, options);
   const tls = typeof options.tls === "object" ? options.tls : {};
-  const sessions = new Http2SessionManager(url, {}, tls as { ca?: string; cert?: string; key?: string });
-  const transport = obliging(
-    createGrpcTransport({ baseUrl: url, sessionManager: sessions, interceptors: interceptorsOf(options) }),
-    options.maxAttempts ?? MAX_ATTEMPTS,
-  );
+  const sessions: Http2SessionManager[] = [];
+  const open = (): Transport => {
+    const session = new Http2SessionManager(url, {}, tls as { ca?: string; cert?: string; key?: string });
+    sessions.push(session);
+    return createGrpcTransport({ baseUrl: url, sessionManager: session, interceptors: interceptorsOf(options) });
+  };
+  const transport = obliging(withConnectionsForStreams(open), options.maxAttempts ?? MAX_ATTEMPTS);
   const matching = clientOf(MatchingService, transport);
   return {
     challenge: clientOf(ChallengeService, transport),
@@ -79,7 +82,9 @@ export function connect(target: string, options: ConnectOptions = {}): Wingman {
     system: clientOf(SystemService, transport),
     watchMatches: (request, watchOptions) => watchMatches(matching, request, watchOptions),
     close: () => {
-      sessions.abort();
+      sessions.forEach((session) => {
+        session.abort();
+      });
     },
   };
 }

@@ -19,7 +19,7 @@ export class Served {
   /** Start one on free ports, and return once it answers. */
   static async start(dataDir: string, settings: Record<string, string> = {}): Promise<Served> {
     const env = { PATH: process.env["PATH"], HOME: process.env["HOME"], DATA_DIR: dataDir };
-    const ports = { GRPC_LISTEN: "127.0.0.1:0", HTTP_LISTEN: "127.0.0.1:0" };
+    const ports = { GRPC_LISTEN: "127.0.0.1:0", HTTP_LISTEN: "127.0.0.1:0", ADMIN_LISTEN: "127.0.0.1:0" };
     const child = spawn(join(BIN, "wingmanmatch"), ["serve"], {
       env: { ...env, ...ports, ...settings },
       stdio: ["ignore", "pipe", "ignore"],

@@ -54,11 +54,14 @@ def restore(
 
 
 def _back_up(settings: Settings, file: Path, *, force: bool) -> None:
-    from wingmanmatch_server.backup.backing_up import back_up, running_or_started  # noqa: PLC0415
+    from wingmanmatch_server.backup.backing_up import back_up, require_database  # noqa: PLC0415
+    from wingmanmatch_server.drivers.embedded_database import running_or_started  # noqa: PLC0415
 
     started = time.monotonic()
     programs, major = _postgres_programs()
     address = database_url_or_exit(settings)
+    if not address:
+        require_database(settings.data_dir.absolute())
     source = nullcontext(address) if address else running_or_started(settings.data_dir.absolute())
     with source as dsn:
         back_up(dsn, file, programs, major, force=force)

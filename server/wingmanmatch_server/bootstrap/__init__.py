@@ -19,13 +19,19 @@ background.py   work that runs beside the calls
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import KW_ONLY, dataclass, field
 
 import grpc
 from aiohttp import web
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from wingmanmatch_server.bootstrap.area import Area
 from wingmanmatch_server.bootstrap.background import background
@@ -49,9 +55,12 @@ from wingmanmatch_server.interceptors.deadline import Deadline
 from wingmanmatch_server.interceptors.door import guarded_handler
 from wingmanmatch_server.interceptors.identity import Identity
 from wingmanmatch_server.interceptors.in_flight import InFlight
-from wingmanmatch_server.interceptors.peer import peer_address_behind
+from wingmanmatch_server.interceptors.peer import PeerAddress, peer_address_behind
+from wingmanmatch_server.interceptors.peer_streams import PeerStreams
+from wingmanmatch_server.interceptors.requests import RequestReader
 from wingmanmatch_server.interceptors.throttle import Throttle
 from wingmanmatch_server.interceptors.unknown import Unknown
+from wingmanmatch_server.ratelimit.flood_bound import FloodBound
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system import health
@@ -60,6 +69,11 @@ from wingmanmatch_server.system.reflection import reflection_handlers
 from wingmanmatch_server.telemetry.logs import AccessLog, LineOutput
 from wingmanmatch_server.telemetry.loop import loop_lag, watch_loop
 from wingmanmatch_server.telemetry.metrics import RpcMetrics
+
+# Streams without a credential that may be open at a time, from one address and from all. Load balancers watch health,
+# each by a few streams, and so do clients; tools ask by reflection for moments.
+WATCHES_OF_A_PEER, WATCHES = 200, 2000
+REFLECTIONS_OF_A_PEER, REFLECTIONS = 20, 200
 
 __all__ = ["SERVICES", "Application", "make_interceptors", "open_application"]
 
@@ -105,7 +119,7 @@ async def open_application(
         await require_usable_schema(core.unguarded, known_versions())
         areas = await open_areas(stack, core)
         status = await stack.enter_async_context(open_status(core, areas, followers))
-        identity = await stack.enter_async_context(open_identity(settings, core.charged))
+        identity = await stack.enter_async_context(open_identity(settings, core.charged, registry))
         await stack.enter_async_context(background(watch_loop(loop_lag(registry), time.monotonic)))
         in_flight = InFlight()
         yield Application(
@@ -120,6 +134,8 @@ async def open_application(
 
 def make_registry() -> CollectorRegistry:
     """Return a registry of metrics that has those of the process."""
+    # When each series began, in a series of its own: half of all lines, and nobody reads them.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -145,19 +161,29 @@ def make_handlers(
     """Return what serves every service, the edge around it, with health and reflection."""
     settings, metrics = core.settings, RpcMetrics(core.registry)
     metrics.in_flight(lambda: in_flight.count)
+    reader, peer_of = RequestReader(), peer_address_behind(settings.proxy_networks)
     edge = make_interceptors(
         metrics,
         access_log,
         identity,
-        Throttle(core.charged, peer_address_behind(settings.proxy_networks)),
+        Throttle(core.charged, peer_of, FloodBound(time.monotonic)),
         Circuit({number: core.breakers[name] for number, name in NAMES.items() if name in core.breakers}),
         Capacity(settings.max_concurrent_calls, settings.max_open_streams, metrics.overloaded),
         Deadline(settings.max_deadline),
     )
     served: Mapping[str, object] = {name: service for area in areas for name, service in area.services.items()}
     return [
-        *(guarded_handler(each, served[each.full_name], [in_flight, *edge], identity) for each in SERVICES),
-        status.health.handler(),
-        *(reflection_handlers([*service_names(), health.SERVICE]) if settings.enable_reflection else ()),
+        *(guarded_handler(each, served[each.full_name], [in_flight, *edge], identity, reader) for each in SERVICES),
+        *open_to_all(settings, status.health, peer_of, reader),
         Unknown(),
     ]
+
+
+def open_to_all(
+    settings: Settings, health_of: health.Health, peer_of: PeerAddress, reader: RequestReader
+) -> Iterator[grpc.GenericRpcHandler]:
+    """Yield what serves health and reflection, which need no credential, within bounds for each address."""
+    yield health_of.handler(PeerStreams(peer_of, WATCHES_OF_A_PEER, WATCHES), reader)
+    if settings.reflects:
+        streams = PeerStreams(peer_of, REFLECTIONS_OF_A_PEER, REFLECTIONS)
+        yield from reflection_handlers([*service_names(), health.SERVICE], streams, reader)

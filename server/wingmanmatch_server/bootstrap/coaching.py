@@ -1,9 +1,10 @@
 """Joins the coach: Claude, a person's budget of tokens, and conversations in Redis."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -18,10 +19,13 @@ from wingmanmatch_server.coaching.coach import Coach
 from wingmanmatch_server.coaching.conversation_store import ConversationStore
 from wingmanmatch_server.coaching.export import export_conversations
 from wingmanmatch_server.coaching.metrics import CoachingMetrics
+from wingmanmatch_server.coaching.new_conversations import NewConversations
 from wingmanmatch_server.coaching.planner import Adviser, Planner
 from wingmanmatch_server.coaching.prompts import Prompts
 from wingmanmatch_server.coaching.replies import Replies
 from wingmanmatch_server.coaching.safety import Safety
+from wingmanmatch_server.coaching.screening import Screening
+from wingmanmatch_server.coaching.second_opinion import SecondOpinion
 from wingmanmatch_server.coaching.service import CoachingService
 from wingmanmatch_server.coaching.store import CoachingStore
 from wingmanmatch_server.drivers.redis import ScriptFailed, unavailable
@@ -41,31 +45,48 @@ PUT_BACK_ATTEMPTS = 5  # all within the ten seconds for which a repeated refund 
 async def open_coaching(core: Core) -> AsyncIterator[Area]:
     """Make what coaches; Claude only where coaching is on."""
     settings, store, conversations = core.settings, CoachingStore(core.database), make_conversations(core)
-    key = settings.anthropic_api_key
-    if not settings.coaches or key is None:
-        yield _area(CoachingService(None, conversations, Planner(store, None)), conversations)
-        return
-    breaker, retry = core.breakers["external_api"], core.retries["external_api"]
-    budget, safety, prompts = make_budget(core.limiter), Safety(), Prompts()
-    async with open_claude(
-        key.get_secret_value(), breaker, retry, settings.coaching_model, settings.coaching_timeout
-    ) as claude:
+    # The phrases of ten languages take most of a second to read.
+    safety, replies, metrics = await asyncio.to_thread(Safety), Replies(), CoachingMetrics(core.registry)
+    beginnings = NewConversations(conversations, store)
+    async with AsyncExitStack() as stack:
+        if not settings.coaches:
+            screening = Screening(safety, replies, conversations, beginnings, metrics)
+            service = CoachingService(screening, None, conversations, Planner(store, None))
+            yield _area(service, conversations)
+            return
+        claude = await stack.enter_async_context(open_model(core, settings.coaching_model))
+        budget, prompts = make_budget(core.limiter), Prompts()
+        opinion = None
+        if settings.coaching_safety_model:
+            small = await stack.enter_async_context(open_model(core, settings.coaching_safety_model))
+            opinion = SecondOpinion(small, budget, prompts, safety, metrics)
+        screening = Screening(safety, replies, conversations, beginnings, metrics, opinion)
         coach = Coach(
             claude,
             conversations,
+            beginnings,
             store,
             budget,
             safety,
-            Replies(),
+            screening,
+            replies,
             prompts,
-            CoachingMetrics(core.registry),
+            metrics,
             max_output_tokens=settings.coaching_max_output_tokens,
             clock=time.monotonic,
             now=_now,
         )
         planner = Planner(store, Adviser(claude, budget, prompts, safety))
-        service = CoachingService(coach, conversations, planner)
-        yield _area(service, conversations, claude_dependency(claude, breaker))
+        service = CoachingService(screening, coach, conversations, planner)
+        yield _area(service, conversations, claude_dependency(claude, core.breakers["external_api"]))
+
+
+def open_model(core: Core, model: str) -> AbstractAsyncContextManager[Claude]:
+    """Open a client of one of Claude's models; all models share a circuit breaker."""
+    key = core.settings.anthropic_api_key
+    assert key is not None
+    breaker, retry = core.breakers["external_api"], core.retries["external_api"]
+    return open_claude(key.get_secret_value(), breaker, retry, model, core.settings.coaching_timeout)
 
 
 def make_conversations(core: Core) -> ConversationStore:

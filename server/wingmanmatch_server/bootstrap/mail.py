@@ -56,6 +56,7 @@ async def open_notifications(core: Core) -> AsyncIterator[Area]:
         open_mailer(settings, core.breakers["email"]) as mailer,
         _dispatching(core, store, renderer, mailer),
         background(repeat("purge_delivery_events", store.purge_events, interval=PURGE_INTERVAL)),
+        background(repeat("purge_address_charges", store.purge_charges, interval=PURGE_INTERVAL)),
     ):
         yield Area(
             services={"wingmanmatch.notification.v1.NotificationService": service},
@@ -84,6 +85,7 @@ def make_renderer(settings: Settings, links: UnsubscribeLinks | None) -> Rendere
 
 @asynccontextmanager
 async def _dispatching(core: Core, store: NotificationStore, renderer: Renderer, mailer: Mailer) -> AsyncIterator[None]:
+    metrics = NotificationMetrics(core.registry)
     dispatcher = Dispatcher(
         store,
         renderer,
@@ -91,7 +93,8 @@ async def _dispatching(core: Core, store: NotificationStore, renderer: Renderer,
         core.database.listen,
         owner=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
         random=random.Random(),  # noqa: S311 - spreads retries, guards nothing
-        on_outcome=NotificationMetrics(core.registry).attempted,
+        on_outcome=metrics.attempted,
+        on_held=metrics.held,
     )
     async with background(_resume_deliveries(store)), delivering(dispatcher):
         yield

@@ -23,6 +23,6 @@ def make_sessions(core: Core) -> Area:
     service = SessionService(store, core.pages, timeout=timedelta(hours=core.settings.session_timeout_hours))
     return Area(
         services={"wingmanmatch.session.v1.SessionService": service},
-        erasers={"sessions": store.delete_of_user},
+        erasers={"sessions": store.erase},
         sources={"SESSION": partial(export_sessions, store)},
     )

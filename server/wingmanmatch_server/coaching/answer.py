@@ -15,6 +15,17 @@ class Ending(StrEnum):
     REDIRECTED = "REDIRECTED"
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of an answer. `remembered` is False where the conversation does not hold it."""
+
+    conversation_id: str
+    input_tokens: int
+    output_tokens: int
+    ending: Ending
+    remembered: bool
+
+
 ENDINGS = {Stop.COMPLETE: Ending.COMPLETE, Stop.LENGTH: Ending.LENGTH, Stop.REFUSAL: Ending.REDIRECTED}
 
 

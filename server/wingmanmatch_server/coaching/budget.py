@@ -1,12 +1,15 @@
 """A person's tokens for a day: reserved before an answer, settled after it."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import structlog
 
 from wingmanmatch_server import errors
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 SECONDS_A_DAY = 86_400
@@ -80,3 +83,16 @@ class TokenBudget:
         taken = await self._take(user_id, tokens)
         if not taken.allowed and taken.remaining > 0:
             await self._take(user_id, min(tokens, taken.remaining))
+
+
+async def whole(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` to its end, however often the caller is cancelled meanwhile, and only then be cancelled."""
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return task.result()

@@ -1,41 +1,31 @@
 """One answer: from the person's message to what is remembered of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.coaching.answer import Answer, Ending
-from wingmanmatch_server.coaching.budget import Reservation
+from wingmanmatch_server.coaching.answer import Answer, Done
+from wingmanmatch_server.coaching.budget import Reservation, whole
 from wingmanmatch_server.coaching.conversation_store import ConversationStore
 from wingmanmatch_server.coaching.history import Conversation
 from wingmanmatch_server.coaching.metrics import CoachingMetrics
 from wingmanmatch_server.coaching.model import Model, Stop
+from wingmanmatch_server.coaching.new_conversations import NewConversations
 from wingmanmatch_server.coaching.prompts import Prompts
 from wingmanmatch_server.coaching.replies import NOTHING_SAID, REFUSED_BY_MODEL, Replies
 from wingmanmatch_server.coaching.rows import PersonContext
-from wingmanmatch_server.coaching.safety import REDIRECTED, Gate, Safety, Verdict
+from wingmanmatch_server.coaching.safety import Gate, Safety, Verdict
+from wingmanmatch_server.coaching.screening import Screening
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 CONTEXT_SECONDS = 2.0  # for what the coach knows of a person; without it the answer is less personal
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The end of an answer. `remembered` is False where the conversation does not hold it."""
-
-    conversation_id: str
-    input_tokens: int
-    output_tokens: int
-    ending: Ending
-    remembered: bool
 
 
 class Knowledge(Protocol):
@@ -74,9 +64,11 @@ class Coach:
         self,
         model: Model,
         conversations: ConversationStore,
+        beginnings: NewConversations,
         knowledge: Knowledge,
         budget: Budget,
         safety: Safety,
+        screening: Screening,
         replies: Replies,
         prompts: Prompts,
         metrics: CoachingMetrics,
@@ -88,9 +80,11 @@ class Coach:
         """`clock` returns monotonic seconds; `now` knows its offset."""
         self._model = model
         self._conversations = conversations
+        self._beginnings = beginnings
         self._knowledge = knowledge
         self._budget = budget
         self._safety = safety
+        self._screening = screening
         self._replies = replies
         self._prompts = prompts
         self._metrics = metrics
@@ -98,33 +92,27 @@ class Coach:
         self._clock = clock
         self._now = now
 
-    async def chat(self, user_id: str, conversation_id: str | None, message: str) -> AsyncGenerator[str | Done, None]:
+    async def chat(
+        self, user_id: str, conversation_id: str | None, message: str, verdict: Verdict
+    ) -> AsyncGenerator[str | Done, None]:
         """Answer a message in pieces, then Done. Without an id a conversation is begun.
 
-        Closing the generator stops the model at once. What was told so far is remembered and paid for, however it
-        ends, but for a new conversation that its caller leaves: nobody would know its id. Where the model fails, the
-        error's metadata has the id of what is remembered. What needs other help than a coach's gets its reply even
-        while Redis or the model is away.
+        `verdict` is what the screening found: nothing. Closing the generator stops the model at once. What was told so
+        far is remembered and paid for, however it ends, but for a new conversation that its caller leaves: nobody would
+        know its id. Where the model fails, the error's metadata has the id of what is remembered.
 
-        Raises errors.InvalidArgument MESSAGE_REFUSED, errors.NotFound CONVERSATION_NOT_FOUND, errors.ResourceExhausted
-        COACHING_BUDGET_SPENT, errors.Unavailable.
+        Raises errors.NotFound CONVERSATION_NOT_FOUND, errors.ResourceExhausted COACHING_BUDGET_SPENT,
+        errors.FailedPrecondition ERASED_RECENTLY, errors.Unavailable.
         """
-        asked, exchange = self._clock(), None
-        verdict = self._judge(message, minor=False)
-        if verdict.category is None:
-            verdict, exchange = await self._prepare(user_id, conversation_id, message, verdict)
-        redirected = self._redirect(user_id, conversation_id, message, verdict)
-        async with aclosing(redirected if exchange is None else self._answer(exchange, asked)) as events:
+        asked = self._clock()
+        verdict, exchange = await self._prepare(user_id, conversation_id, message, verdict)
+        if exchange is None:
+            answer = self._screening.redirect(user_id, conversation_id, message, verdict)
+        else:
+            answer = self._answer(exchange, asked)
+        async with aclosing(answer) as events:
             async for event in events:
                 yield event
-
-    def _judge(self, message: str, *, minor: bool) -> Verdict:
-        verdict = self._safety.judge(message, minor=minor)
-        if verdict.category is not None:
-            self._metrics.refused(verdict.category, "message")
-            if verdict.category not in REDIRECTED:
-                raise _refused(verdict)
-        return verdict
 
     async def _prepare(
         self, user_id: str, conversation_id: str | None, message: str, verdict: Verdict
@@ -134,7 +122,7 @@ class Coach:
         try:
             conversation = await self._conversations.find(user_id, conversation_id)
             if conversation.minor:
-                verdict = self._judge(message, minor=True)
+                verdict = self._screening.judge_minor(message)
             if verdict.category is not None:
                 return verdict, None
             facts = await context
@@ -160,7 +148,7 @@ class Coach:
         answer = exchange.answer
         try:
             if exchange.is_new:
-                exchange.conversation = await self._conversations.begin(exchange.conversation)
+                exchange.conversation = await self._beginnings.begin(exchange.conversation)
             async with aclosing(self._told(answer)) as pieces:
                 async for piece in pieces:
                     if len(answer.parts) == 1:
@@ -193,30 +181,6 @@ class Coach:
         if instead:
             yield answer.say((" " if answer.parts else "") + instead)
 
-    async def _redirect(
-        self, user_id: str, conversation_id: str | None, message: str, verdict: Verdict
-    ) -> AsyncGenerator[str | Done, None]:
-        """Answer without the model, by who can help better; nothing that is away keeps it back."""
-        assert verdict.category is not None
-        reply = self._replies.instead_of_an_answer(verdict.category, verdict.language)
-        yield reply
-        try:
-            found = await self._found_or_begun(user_id, conversation_id)
-            remembered = await self._conversations.add(found, message, reply, minor=verdict.minor)
-            conversation_id = found.id
-        except (errors.Unavailable, errors.Aborted) as error:
-            log.warning("coaching_answer_not_remembered", reason=error.reason)
-            remembered = False
-        self._metrics.answered(Ending.REDIRECTED, 0, 0)
-        yield Done(conversation_id or "", 0, 0, Ending.REDIRECTED, remembered)
-
-    async def _found_or_begun(self, user_id: str, conversation_id: str | None) -> Conversation:
-        try:
-            found = await self._conversations.find(user_id, conversation_id)
-        except errors.NotFound:
-            found = await self._conversations.find(user_id, None)
-        return found if found.version else await self._conversations.begin(found)
-
     async def _conclude(self, exchange: _Exchange) -> bool:
         """Settle what the answer cost, and remember what of it was told; return whether it is remembered."""
         answer = exchange.answer
@@ -230,7 +194,7 @@ class Coach:
         self._metrics.answered("CANCELLED" if left else "FAILED", answer.input_tokens, answer.output_tokens)
         await self._budget.settle(exchange.reservation, answer.cost(left=left))
         if exchange.is_new and (left or not answer.parts):
-            await self._forget(exchange.conversation)
+            await self._beginnings.forget(exchange.conversation)
         elif await self._remember(exchange) and isinstance(error, errors.Unavailable):
             error.metadata["conversation_id"] = exchange.conversation.id
 
@@ -243,28 +207,3 @@ class Coach:
         except errors.DomainError as error:
             log.warning("coaching_answer_not_remembered", reason=error.reason)
             return False
-
-    async def _forget(self, conversation: Conversation) -> None:
-        try:
-            await self._conversations.delete(conversation.user_id, conversation.id)
-        except errors.DomainError as error:
-            log.warning("coaching_conversation_not_forgotten", reason=error.reason)
-
-
-async def whole(work: Coroutine[Any, Any, T]) -> T:
-    """Do `work` to its end, however often the caller is cancelled meanwhile, and only then be cancelled."""
-    task, cancelled = asyncio.ensure_future(work), None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
-    return task.result()
-
-
-def _refused(verdict: Verdict) -> errors.InvalidArgument:
-    message = "the coach does not answer messages of this kind"
-    violation = errors.FieldViolation("message", f"safety.{verdict.category}", message)
-    return errors.InvalidArgument([violation], "MESSAGE_REFUSED", message, {"category": str(verdict.category)})

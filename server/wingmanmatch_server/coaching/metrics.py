@@ -14,6 +14,12 @@ class CoachingMetrics:
         self._refusals = Counter(
             "coaching_refusals", "What the safety layer held back.", ["category", "stage"], registry=registry
         )
+        self._opinions = Counter(
+            "coaching_second_opinions",
+            "Messages on which COACHING_SAFETY_MODEL was asked, by whether its answer was used.",
+            ["outcome"],
+            registry=registry,
+        )
         self._first_text = Histogram(
             "coaching_first_text_seconds",
             "From the question to the first piece of the answer.",
@@ -24,12 +30,20 @@ class CoachingMetrics:
     def answered(self, ending: str, input_tokens: int, output_tokens: int) -> None:
         """Count an answer, whole or not."""
         self._answers.labels(ending).inc()
+        self.tokens(input_tokens, output_tokens)
+
+    def tokens(self, input_tokens: int, output_tokens: int) -> None:
+        """Count what a model read and wrote."""
         self._tokens.labels("input").inc(input_tokens)
         self._tokens.labels("output").inc(output_tokens)
 
     def refused(self, category: str, stage: str) -> None:
         """Count what was held back: a `message` of a person or an `answer` of the model."""
         self._refusals.labels(category, stage).inc()
+
+    def opinion(self, outcome: str) -> None:
+        """Count a second opinion that was `given` or `failed`."""
+        self._opinions.labels(outcome).inc()
 
     def began(self, seconds: float) -> None:
         """Note how long the first piece took."""

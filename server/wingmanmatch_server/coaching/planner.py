@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from wingmanmatch_server import errors
 from wingmanmatch_server.coaching.answer import Answer
-from wingmanmatch_server.coaching.coach import Budget, whole
+from wingmanmatch_server.coaching.budget import whole
+from wingmanmatch_server.coaching.coach import Budget
 from wingmanmatch_server.coaching.model import Model, RequestRefused, Stop
 from wingmanmatch_server.coaching.prompts import Prompts
 from wingmanmatch_server.coaching.rows import CatalogueEntry, PlanFacts, PlannedPerson

@@ -42,6 +42,13 @@ class PersonContext:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingErasure:
+    """In how many seconds the id of an erased person may return; None where no erasure stands."""
+
+    retry_after_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedPerson:
     """One of the two people of a plan."""
 

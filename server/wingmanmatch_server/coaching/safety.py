@@ -1,18 +1,23 @@
 """What is refused or redirected: before the model, in what a person writes, and after it, in what it says.
 
-Patterns find what is said plainly in four languages. They are the first line and not the only one: the second is what
-the model is told in its prompt, the third its own refusal. `docs/coaching.md` has the policy.
+Phrases in ten languages, over texts in every form in which they may be disguised, find most of what is said. They are
+the first line and not the only one: the second is what the model is told in its prompt, the third its own refusal.
+`docs/coaching.md` has the policy.
 """
 
 import re
 import tomllib
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from importlib import resources
 from typing import Any, NamedTuple
 
+from wingmanmatch_server.coaching import folding
+from wingmanmatch_server.coaching.phrases import LANGUAGES, Findings, Found, Language
+
+MINOR_PERSON, MINOR_OTHER, MINOR_ROMANCE = "minor_person", "minor_other", "minor_romance"
 HELD_BACK = 120  # characters, as long as the longest match of an `answer` pattern may be with what it looks at behind
 LOOK_BEHIND = 40  # characters, more than any pattern looks at before its match
 SENTENCE_ENDS = re.compile(r"[.!?…\n]+[\s\"')\]]+")
@@ -36,25 +41,29 @@ class Category(StrEnum):
 
 # Those who need other help than a coach's; the rest is refused.
 REDIRECTED = (Category.SELF_HARM, Category.ABUSE, Category.MINOR)
+# Those who need it at once, whatever is used up or switched off.
+CRISIS = (Category.SELF_HARM, Category.ABUSE)
 
 
 class Verdict(NamedTuple):
     """What was found in a message: nothing that is not answered, or a category, said in a language (ISO 639-1).
 
-    `minor`: the person said to be one.
+    `minor`: the person said to be one. `certain` where it was not only by looser phrases.
     """
 
     category: Category | None
     minor: bool
     language: str = "en"
+    certain: bool = False
 
 
 class Safety:
-    """The patterns, ready to search."""
+    """The phrases and patterns, ready to search."""
 
     def __init__(self) -> None:
         file = resources.files(__package__) / "safety_patterns.toml"
-        patterns = tomllib.loads(file.read_text())
+        patterns = tomllib.loads(file.read_text("utf-8"))
+        self._languages = [Language(name) for name in LANGUAGES]
         self._message = {Category(name): _by_language(each) for name, each in patterns["message"].items()}
         self._answer = {Category(name): _any_of(each) for name, each in patterns["answer"].items()}
         minor, age = patterns["minor"], partial(_filled, patterns["minor"])
@@ -64,15 +73,46 @@ class Safety:
 
     def judge(self, message: str, *, minor: bool = False) -> Verdict:
         """Return what a message is about; `minor` says that the person is known to be one."""
-        text = normalized(message)
-        minor = minor or _spoken(self._minor_person, text) is not None
-        for category, patterns in self._message.items():
-            if language := _spoken(patterns, text):
-                return Verdict(category, minor, language)
-        language = _spoken(self._romance, text)
-        if language and (minor or _spoken(self._minor_other, text)):
-            return Verdict(Category.MINOR, minor, language)
+        findings = self._findings(message)
+        minor = minor or findings.has(MINOR_PERSON)
+        for category in Category:
+            if category is not Category.MINOR and findings.has(category):
+                return Verdict(category, minor, findings.language(category), findings.certain(category))
+        if findings.has(MINOR_ROMANCE) and (minor or findings.has(MINOR_OTHER)):
+            return Verdict(Category.MINOR, minor, findings.language(MINOR_ROMANCE), certain=True)
         return Verdict(None, minor)
+
+    def _findings(self, message: str) -> Findings:
+        findings = Findings()
+        self._find_patterns(normalized(message), findings)
+        for form in folding.forms(message):
+            self._find_phrases(form, findings, blanks=True)
+        self._find_phrases(folding.japanese(message), findings, blanks=False)
+        together, plain = folding.together(message), next(folding.forms(message)).split()
+        for language in self._languages:
+            findings.liken(language.name, language.likeness(plain))
+            if language.find_together(together):
+                findings.add(language.name, Found(Category.SELF_HARM, certain=True))
+        return findings
+
+    def _find_patterns(self, text: str, findings: Findings) -> None:
+        for topic, patterns in self._patterns():
+            for name in _spoken(patterns, text):
+                findings.add(name, Found(topic, certain=True))
+
+    def _find_phrases(self, form: str, findings: Findings, *, blanks: bool) -> None:
+        languages = [language for language in self._languages if language.blanks == blanks]
+        for language in languages:
+            form = language.without_harmless(form)
+        for language in languages:
+            for found in language.find(form):
+                findings.add(language.name, found)
+
+    def _patterns(self) -> Iterator[tuple[str, Languages]]:
+        yield from self._message.items()
+        yield MINOR_PERSON, self._minor_person
+        yield MINOR_OTHER, self._minor_other
+        yield MINOR_ROMANCE, self._romance
 
     def unsayable(self, text: str, *, before: str = "", after: str = "") -> Category | None:
         """Return what the coach may not say in `text`, None if nothing.
@@ -138,9 +178,9 @@ def normalized(text: str) -> str:
     return " ".join(plain.casefold().replace("\u00df", "ss").split())
 
 
-def _spoken(patterns: Languages, text: str) -> str | None:
-    """Return the language in which something is said in a text, None if it is not."""
-    return next((language for language, pattern in patterns.items() if pattern.search(text)), None)
+def _spoken(patterns: Languages, text: str) -> Iterator[str]:
+    """Yield the languages in which something is said in a text."""
+    return (language for language, pattern in patterns.items() if pattern.search(text))
 
 
 def _by_language(patterns: Mapping[str, Sequence[str]], fill: Callable[[str], str] = str) -> Languages:

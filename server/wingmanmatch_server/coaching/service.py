@@ -3,14 +3,17 @@
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from wingmanmatch.coaching.v1 import coaching_pb2, coaching_service_pb2
 from wingmanmatch_server import errors
-from wingmanmatch_server.coaching.coach import Coach, Done
+from wingmanmatch_server.coaching.answer import Done
+from wingmanmatch_server.coaching.coach import Coach
 from wingmanmatch_server.coaching.conversation_store import ConversationStore
 from wingmanmatch_server.coaching.history import Conversation, Message
 from wingmanmatch_server.coaching.model import Author
 from wingmanmatch_server.coaching.planner import Plan, Planner
+from wingmanmatch_server.coaching.screening import Screening
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.wire import timestamp
 
@@ -23,23 +26,38 @@ ROLES = {
 class CoachingService:
     """Each method is the RPC of its name; `coaching_service.proto` has the contract."""
 
-    def __init__(self, coach: Coach | None, conversations: ConversationStore, planner: Planner) -> None:
-        """Without a coach nothing is answered, but what was said can still be read and forgotten."""
+    def __init__(
+        self, screening: Screening, coach: Coach | None, conversations: ConversationStore, planner: Planner
+    ) -> None:
+        """Without a coach only people in need are answered, and what was said can still be read and forgotten."""
+        self._screening = screening
         self._coach = coach
         self._conversations = conversations
         self._planner = planner
 
     async def chat(
-        self, request: coaching_service_pb2.ChatRequest, _call: Call
+        self, request: coaching_service_pb2.ChatRequest, call: Call
     ) -> AsyncGenerator[coaching_service_pb2.ChatResponse, None]:
         """Answer a message."""
-        if self._coach is None:
-            raise _disabled()
+        user_id, message = _canonical(request.user_id), request.message
         conversation_id = _canonical(request.conversation_id) if request.conversation_id else None
-        answer = self._coach.chat(_canonical(request.user_id), conversation_id, request.message)
+        verdict = await self._screening.screen(user_id, message, partial(self._admit, call))
+        if verdict.category is not None:
+            answer = self._screening.redirect(user_id, conversation_id, message, verdict)
+        else:
+            answer = self._enabled_coach().chat(user_id, conversation_id, message, verdict)
         async with aclosing(answer) as events:
             async for event in events:
                 yield _response(event)
+
+    async def _admit(self, call: Call) -> None:
+        await call.admit()
+        self._enabled_coach()
+
+    def _enabled_coach(self) -> Coach:
+        if self._coach is None:
+            raise errors.FailedPrecondition("FEATURE_DISABLED", "coaching is switched off", {"feature": "ai_coaching"})
+        return self._coach
 
     async def get_conversation(
         self, request: coaching_service_pb2.GetConversationRequest, _call: Call
@@ -61,10 +79,6 @@ class CoachingService:
         """Propose a meet-up."""
         plan = await self._planner.propose(_canonical(request.match_id), _canonical(request.user_id))
         return coaching_service_pb2.SuggestMeetupPlanResponse(plan=_plan(plan))
-
-
-def _disabled() -> errors.FailedPrecondition:
-    return errors.FailedPrecondition("FEATURE_DISABLED", "coaching is switched off", {"feature": "ai_coaching"})
 
 
 def _canonical(uuid_text: str) -> str:

@@ -50,6 +50,11 @@ class Clock:
         self._skipped = timedelta()
 
     @property
+    def skipped(self) -> timedelta:
+        """How far these people's time is ahead of the server's."""
+        return self._skipped
+
+    @property
     def now(self) -> datetime:
         """The time of these people."""
         return datetime.now(UTC) + self._skipped

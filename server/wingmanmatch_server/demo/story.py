@@ -12,6 +12,7 @@ from wingmanmatch_server.demo.mails import Mails
 from wingmanmatch_server.demo.people import DemoFailed, Person, Say, expect, new_people
 
 HOUR = timedelta(hours=1)
+CHANGES_WAIT = timedelta(minutes=2)
 BADGES = {matching_pb2.REPUTATION_BADGE_GREEN: "green", matching_pb2.REPUTATION_BADGE_GOLD: "gold"}
 
 
@@ -39,11 +40,9 @@ async def _play(client: Client, people: tuple[Person, ...], clock: Clock | None,
     await _accept(client, ben, match, say)
     await mails.show(ada, "match_acceptance")
     meetup = await _schedule(client, ada, match, say)
-    for person in (ada, ben):
-        await mails.show_calendar(person, "meetup_scheduled")
-    meetup = await _move(client, ben, meetup, say)
-    for person in (ada, ben):
-        await mails.show_calendar(person, "meetup_moved")
+    await _show_change(clock, (ada, ben), "meetup_scheduled", mails, say)
+    meetup = await _move(client, clock, ben, meetup, say)
+    await _show_change(clock, (ada, ben), "meetup_moved", mails, say)
     if clock is None:
         say("\nDone for now: the rest happens on the day. Only in a server's own database can the demo let days pass.")
         return
@@ -78,7 +77,7 @@ async def _look_around(client: Client, viewer: Person, reputations: dict[Person,
     candidates = [each async for each in client.matching.iter_candidates(user_id=viewer.user_id, radius_miles=25)]
     say(f"\n{viewer.name} looks for a wingman within 25 miles:")
     for candidate in candidates:
-        say(f"  {candidate.first_name:<8}{candidate.distance_miles:5.1f} mi   reputation {candidate.reputation}")
+        say(f"  {candidate.first_name:<8}{candidate.distance_miles:5.0f} mi   reputation {candidate.reputation}")
     found = {candidate.user_id: candidate.reputation for candidate in candidates}
     expect(found == {person.user_id: reputation for person, reputation in reputations.items()}, "candidates")
 
@@ -131,11 +130,30 @@ async def _schedule(client: Client, person: Person, match: matching_pb2.Match, s
     return meetup
 
 
-async def _move(client: Client, person: Person, meetup: meetup_pb2.Meetup, say: Say) -> meetup_pb2.Meetup:
-    later = _time(meetup) + HOUR
-    moved = await client.meetup.reschedule_meetup(meetup_id=meetup.id, user_id=person.user_id, scheduled_time=later)
+async def _show_change(clock: Clock | None, people: tuple[Person, ...], kind: str, mails: Mails, say: Say) -> None:
+    if clock is None:
+        say("  The emails about it wait two minutes for other changes.")
+        return
+    await clock.forward(CHANGES_WAIT)
+    say(
+        f"  The clock goes forward two minutes, for which emails about a change wait for others: {clock.now:%H:%M} UTC."
+    )
+    for person in people:
+        await mails.show_calendar(person, kind)
+
+
+async def _move(
+    client: Client, clock: Clock | None, person: Person, meetup: meetup_pb2.Meetup, say: Say
+) -> meetup_pb2.Meetup:
+    """Return the moved meetup, at the time that it has by the people's clock."""
+    later, skipped = _time(meetup) + HOUR, clock.skipped if clock else timedelta()
+    # The server's clock has not skipped what the people's has.
+    moved = await client.meetup.reschedule_meetup(
+        meetup_id=meetup.id, user_id=person.user_id, scheduled_time=later - skipped
+    )
     say(f"\n{person.name} moves it an hour; the reminders move along.")
-    expect(_time(moved.meetup) == later, "another time")
+    expect(_time(moved.meetup) == later - skipped, "another time")
+    moved.meetup.scheduled_time.FromDatetime(later)
     return moved.meetup
 
 

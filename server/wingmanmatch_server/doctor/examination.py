@@ -11,7 +11,7 @@ import httpx
 from wingmanmatch_server.doctor import claude, database, embedded, mail, rest, valkey
 from wingmanmatch_server.doctor.given import Given
 from wingmanmatch_server.doctor.report import Finding, Verdict
-from wingmanmatch_server.settings import SettingsError, load_settings
+from wingmanmatch_server.settings import Environment, Settings, SettingsError, load_settings
 
 TIMEOUT = 3.0  # seconds
 
@@ -48,7 +48,18 @@ def check_settings() -> list[Finding]:
         settings = load_settings()
     except SettingsError as error:
         return [Finding("Settings", Verdict.FAILED, problem) for problem in error.problems]
-    return [Finding("Settings", Verdict.GOOD, f"usable, for {settings.environment.value}")]
+    usable = Finding("Settings", Verdict.GOOD, f"usable, for {settings.environment.value}")
+    return [usable, *_encryption(settings)]
+
+
+def _encryption(settings: Settings) -> list[Finding]:
+    """Return whether calls are encrypted, in production, where it matters."""
+    if settings.environment is not Environment.PRODUCTION:
+        return []
+    if settings.tls_cert_file is not None:
+        return [Finding("  encryption", Verdict.GOOD, "calls are taken by TLS")]
+    said = "calls are taken unencrypted, on GRPC_LISTEN"
+    return [Finding("  encryption", Verdict.NOTE, said, "See that only a proxy that terminates TLS reaches the port.")]
 
 
 async def _within_time(subject: str, check: Check) -> list[Finding]:

@@ -137,8 +137,16 @@ def _invalid(reason: str, message: str, metadata: Mapping[str, str]) -> errors.D
 
 
 def _exhausted(reason: str, message: str, metadata: Mapping[str, str]) -> errors.DomainError:
+    return errors.ResourceExhausted(reason, message, metadata, retry_after=_retry_after(metadata))
+
+
+def _precondition(reason: str, message: str, metadata: Mapping[str, str]) -> errors.DomainError:
+    return errors.FailedPrecondition(reason, message, metadata, retry_after=_retry_after(metadata))
+
+
+def _retry_after(metadata: Mapping[str, str]) -> float | None:
     seconds = metadata.get("retry_after_seconds")
-    return errors.ResourceExhausted(reason, message, metadata, retry_after=float(seconds) if seconds else None)
+    return float(seconds) if seconds else None
 
 
 _ERRORS: Mapping[Meaning, Callable[[], errors.DomainError]] = {
@@ -152,7 +160,7 @@ _RAISED_AS: dict[str, Callable[[str, str, Mapping[str, str]], errors.DomainError
     "WM400": _invalid,
     "WM403": errors.PermissionDenied,
     "WM404": errors.NotFound,
-    "WM409": errors.FailedPrecondition,
+    "WM409": _precondition,
     "WM412": errors.Aborted,
     "WM429": _exhausted,
 }

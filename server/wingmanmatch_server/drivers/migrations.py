@@ -100,6 +100,8 @@ async def migrate(
         while missing := await _missing(connection, migrations):
             if await _apply_patiently(connection, dsn, missing[0], on_wait):
                 applied.append(missing[0])
+        # PostgREST keeps the schema in memory, and answers PGRST202 for functions that it has not seen.
+        await connection.execute("notify pgrst, 'reload schema'")
         return applied
 
 

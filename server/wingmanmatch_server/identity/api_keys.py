@@ -4,10 +4,12 @@ A key is 256 random bits behind a prefix, so its SHA-256 needs no salt and no st
 line of the file that `API_KEYS_FILE` names, is
 
     NAME:SCOPE+SCOPE:HASH
+    NAME:SCOPE+SCOPE:HASH:CALLS_PER_SECOND
 
-A scope is the name of an area, such as `matching`; `*` is every area; administration needs `admin` beside these. Two
-entries of one name are a key and its successor. The word `certificate` in place of the hash gives the scopes to the
-caller whose client certificate has that name.
+A scope is the name of an area, such as `matching`; `*` is every area; administration needs `admin` beside these. A
+scope that there is not is refused. Two entries of one name are a key and its successor. The word `certificate` in place
+of the hash gives the scopes to the caller whose client certificate has that name. CALLS_PER_SECOND is how many rate
+limited calls the caller may make; the rate limit policy `backend_api` says it where an entry does not.
 """
 
 import hashlib
@@ -25,9 +27,12 @@ PREFIX = "wmk_"
 ALL_AREAS = "*"
 ADMIN = "admin"
 CERTIFICATE = "certificate"
+AREAS = ("challenge", "coaching", "matching", "meetup", "notification", "ratelimit", "session", "system")
+SCOPES = (ALL_AREAS, ADMIN, *AREAS)
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 SCOPE = re.compile(r"\*|[a-z]{1,32}")
 HASH = re.compile(r"[0-9a-f]{64}")
+MAX_CALLS_PER_SECOND = 100_000
 
 
 class ApiKeyError(ValueError):
@@ -41,10 +46,12 @@ class ApiKey:
     name: str
     scopes: frozenset[str]
     digest: bytes | None
+    calls_per_second: int | None = None
 
     def line(self) -> str:
         """Return the entry as it is configured."""
-        return f"{self.name}:{'+'.join(sorted(self.scopes))}:{self.digest.hex() if self.digest else CERTIFICATE}"
+        line = f"{self.name}:{'+'.join(sorted(self.scopes))}:{self.digest.hex() if self.digest else CERTIFICATE}"
+        return line if self.calls_per_second is None else f"{line}:{self.calls_per_second}"
 
 
 def create_key(name: str, scopes: Iterable[str], secret: str) -> tuple[str, ApiKey]:
@@ -66,15 +73,21 @@ def parse_keys(text: str, source: str) -> tuple[ApiKey, ...]:
 def parse_entry(entry: str, place: str) -> ApiKey:
     """Return one entry. Raises ApiKeyError naming `place`."""
     name, _, rest = entry.strip().partition(":")
-    scopes, _, proof = rest.partition(":")
+    scopes, _, rest = rest.partition(":")
+    proof, has_rate, rate = rest.partition(":")
     if not NAME.fullmatch(name):
         raise ApiKeyError(f"{place}: NAME must be lower-case letters, digits, '.', '_' or '-', at most 63 of them")
     if not all(SCOPE.fullmatch(scope) for scope in scopes.split("+")):
         raise ApiKeyError(f"{place}: scopes must be names of areas, '*' or 'admin', joined by '+'")
+    for scope in scopes.split("+"):
+        if scope not in SCOPES:
+            raise ApiKeyError(f"{place}: there is no scope '{scope}'; the scopes are {', '.join(SCOPES)}")
     if proof != CERTIFICATE and not HASH.fullmatch(proof):
         raise ApiKeyError(f"{place}: the third part must be the 64 hexadecimal digits of a hash, or 'certificate'")
+    if has_rate and not (rate.isascii() and rate.isdecimal() and 0 < int(rate[:7]) <= MAX_CALLS_PER_SECOND):
+        raise ApiKeyError(f"{place}: CALLS_PER_SECOND must be a whole number from 1 to {MAX_CALLS_PER_SECOND}")
     digest = None if proof == CERTIFICATE else bytes.fromhex(proof)
-    return ApiKey(name, frozenset(scopes.split("+")), digest)
+    return ApiKey(name, frozenset(scopes.split("+")), digest, int(rate) if has_rate else None)
 
 
 class ApiKeys:
@@ -97,12 +110,16 @@ class ApiKeys:
                 found = entry
         return found
 
-    def scopes_of_certificate(self, name: str) -> frozenset[str] | None:
+    def entry_of_certificate(self, name: str) -> ApiKey | None:
         """Return what the certificates of a name are allowed, None if no entry says."""
         for entry in self._entries:
             if entry.digest is None and entry.name == name:
-                return entry.scopes
+                return entry
         return None
+
+    def holds(self, entry: ApiKey) -> bool:
+        """Tell whether an entry that was found before is still in force, with the same scopes."""
+        return entry in self._entries
 
     def reload(self) -> bool:
         """Read the file again if it has changed, and return whether it has; one that is wrong changes nothing."""

@@ -1,15 +1,14 @@
 """One answer to "who calls?", out of whatever credentials a call carries."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.identity.api_keys import ALL_AREAS, PREFIX, ApiKeys
-from wingmanmatch_server.identity.user_tokens import TokenInvalid, UserTokens
+from wingmanmatch_server.identity.api_keys import PREFIX, ApiKey, ApiKeys
+from wingmanmatch_server.identity.user_tokens import TokenInvalid, UserTokens, VerifiedToken
 from wingmanmatch_server.interceptors.chain import Caller
 from wingmanmatch_server.interceptors.door import Metadata
 
@@ -35,14 +34,12 @@ class Modes:
 class Authenticator:
     """Knows callers by API key, by user token, or by the certificate of their connection, in this order."""
 
-    def __init__(self, modes: Modes, keys: ApiKeys, tokens: UserTokens | None, now: Callable[[], float]) -> None:
-        """`now` returns seconds since the epoch."""
+    def __init__(self, modes: Modes, keys: ApiKeys, tokens: UserTokens | None) -> None:
         self.modes = modes
         self._keys = keys
         self._tokens = tokens
-        self._now = now
         # Verifying a signature costs more than the rest of the edge together. By hash: a token is not kept.
-        self._verified: dict[bytes, tuple[Caller, float]] = {}
+        self._verified: dict[bytes, Caller] = {}
 
     async def identify(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller | None:
         """Return the caller, None if the call carries no credential. Raises errors.Unauthenticated for a bad one."""
@@ -66,11 +63,20 @@ class Authenticator:
             return self._keys.find(credential) is not None
         return self._remembered(_digest(credential)) is not None
 
+    def trusts(self, caller: Caller) -> bool:
+        """Tell whether the credential by which a caller was identified is still good."""
+        credential = caller.credential
+        if isinstance(credential, VerifiedToken):
+            return self._tokens is not None and self._tokens.trusts(credential)
+        return not isinstance(credential, ApiKey) or self._keys.holds(credential)
+
     async def _by_credential(self, credential: str) -> Caller:
         if credential.startswith(PREFIX):
             entry = self._keys.find(credential)
             if entry is not None:
-                return Caller(entry.name, scopes=entry.scopes)
+                return Caller(
+                    entry.name, scopes=entry.scopes, calls_per_second=entry.calls_per_second, credential=entry
+                )
         elif self._tokens is not None and len(credential) <= MAX_CREDENTIAL:
             return await self._by_token(self._tokens, credential)
         raise invalid_credential()
@@ -80,27 +86,31 @@ class Authenticator:
         if remembered := self._remembered(digest):
             return remembered
         try:
-            user_id, expiry = await tokens.verify(token)
+            verified = await tokens.verify(token)
         except TokenInvalid:
             raise invalid_credential() from None
         if len(self._verified) >= MAX_REMEMBERED:
             self._verified.clear()
-        caller = Caller(USER, user_id=user_id)
-        self._verified[digest] = (caller, expiry)
+        caller = Caller(
+            USER, user_id=verified.user_id, email=verified.email, expiry=verified.expiry, credential=verified
+        )
+        self._verified[digest] = caller
         return caller
 
     def _remembered(self, digest: bytes) -> Caller | None:
-        caller, expiry = self._verified.get(digest, (None, 0.0))
-        return caller if expiry > self._now() else None
+        caller = self._verified.get(digest)
+        return caller if caller is not None and self.trusts(caller) else None
 
     def _by_certificate(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller | None:
         names = list(context.auth_context().get("x509_subject_alternative_name", ()))
         if not names:
             return None
         name = names[0].decode()
-        scopes = self._keys.scopes_of_certificate(name)
-        # The authority is the operator's own: it has said whom it trusts by signing.
-        return Caller(name, scopes=frozenset({ALL_AREAS}) if scopes is None else scopes)
+        entry = self._keys.entry_of_certificate(name)
+        # An authority signs for many purposes: only an entry says that a certificate is for calling this server.
+        if entry is None:
+            return Caller(name)
+        return Caller(name, scopes=entry.scopes, calls_per_second=entry.calls_per_second, credential=entry)
 
 
 def invalid_credential() -> errors.Unauthenticated:

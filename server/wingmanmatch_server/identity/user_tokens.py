@@ -3,80 +3,65 @@
 The kind of key decides the algorithm, never the token: a public key is not taken for a secret, and `none` is nothing.
 """
 
-import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
-import structlog
 
-log = structlog.get_logger(__name__)
+from wingmanmatch_server.identity.published_keys import ASYMMETRIC, PublishedKeys
 
 AUDIENCE = "authenticated"
-LEEWAY = 10  # seconds by which two machines' clocks may differ
+ROLE = "authenticated"  # the other roles of a project, `anon` and `service_role`, are not users
+LEEWAY = 10  # seconds by which two machines' clocks may differ; a token is never valid beyond its expiry
 SYMMETRIC = "HS256"
-ASYMMETRIC = ("ES256", "RS256")
-REFRESH_AFTER = 600.0  # seconds after which published keys are asked for again
-# A token may name any key. What it names must not make the server ask for keys at a stranger's pace.
-REFRESH_AT_MOST_EVERY = 30.0
-
-FetchKeys = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class TokenInvalid(Exception):
     """The token is not one of a user of this project, or is not valid now."""
 
 
-class PublishedKeys:
-    """A project's JSON Web Key Set, kept and renewed.
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """What a valid token says: whose it is, until when (seconds since the epoch), and the user's verified address.
 
-    `fetch` returns the document, and raises OSError or TimeoutError if it can't be had: then the keys known stay in
-    force. `clock` returns monotonic seconds.
+    `email` is empty where the token has none that is verified. `key` is the published key that signed the token, None
+    for the project's secret.
     """
 
-    def __init__(self, fetch: FetchKeys, clock: Callable[[], float]) -> None:
-        self._fetch = fetch
-        self._clock = clock
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._asked_at: float | None = None
-        self._asking = asyncio.Lock()
+    user_id: str
+    expiry: float
+    email: str = field(repr=False)
+    key: jwt.PyJWK | None = field(repr=False, default=None)
 
-    async def find(self, key_id: str) -> jwt.PyJWK | None:
-        """Return a key by its id, asking for the present keys if it is new or those known are old."""
-        if self._is_due(known=key_id in self._keys):
-            async with self._asking:
-                if self._is_due(known=key_id in self._keys):
-                    await self._refresh()
-        return self._keys.get(key_id)
 
-    def _is_due(self, *, known: bool) -> bool:
-        if self._asked_at is None:
-            return True
-        age = self._clock() - self._asked_at
-        return age >= (REFRESH_AFTER if known else REFRESH_AT_MOST_EVERY)
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What is demanded of a token beyond its signature.
 
-    async def _refresh(self) -> None:
-        self._asked_at = self._clock()
-        try:
-            keys = jwt.PyJWKSet.from_dict(dict(await self._fetch())).keys
-        except (OSError, TimeoutError, jwt.PyJWTError) as error:
-            log.warning("jwks_not_refreshed", error=type(error).__name__)
-            return
-        self._keys = {key.key_id: key for key in keys if key.key_id and key.algorithm_name in ASYMMETRIC}
+    `issuer` is what `iss` must be; None where the project is known by its secret alone. `max_lifetime` is in seconds.
+    """
+
+    issuer: str | None
+    max_lifetime: float
+    allow_anonymous: bool = False
 
 
 class UserTokens:
     """Verifies users' tokens. Without a secret no HS256 token is valid, without published keys no other."""
 
-    def __init__(self, *, secret: str | None, keys: PublishedKeys | None, issuer: str | None) -> None:
-        """`issuer` is what `iss` must be; None where the project is known by its secret alone."""
+    def __init__(
+        self, *, secret: str | None, keys: PublishedKeys | None, rules: TokenRules, now: Callable[[], float]
+    ) -> None:
+        """`now` returns seconds since the epoch."""
         self._secret = secret
         self._keys = keys
-        self._issuer = issuer
+        self._rules = rules
+        self._now = now
 
-    async def verify(self, token: str) -> tuple[str, float]:
-        """Return the user's id and when the token expires, in seconds since the epoch. Raises TokenInvalid."""
+    async def verify(self, token: str) -> VerifiedToken:
+        """Return what the token says. Raises TokenInvalid."""
         try:
             key, algorithm = await self._key_of(jwt.get_unverified_header(token))
             claims = jwt.decode(
@@ -84,13 +69,33 @@ class UserTokens:
                 key,
                 algorithms=[algorithm],
                 audience=AUDIENCE,
-                issuer=self._issuer,
+                issuer=self._rules.issuer,
                 leeway=LEEWAY,
                 options={"require": ["exp", "sub", "aud"]},
             )
-            return str(uuid.UUID(claims["sub"])), float(claims["exp"])
-        except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+            self._check(claims)
+            user_id = str(uuid.UUID(claims["sub"]))
+        except (jwt.PyJWTError, ArithmeticError, ValueError, TypeError, AttributeError) as error:
             raise TokenInvalid from error
+        published = key if isinstance(key, jwt.PyJWK) else None
+        return VerifiedToken(user_id, float(claims["exp"]), verified_email(claims), published)
+
+    def trusts(self, token: VerifiedToken) -> bool:
+        """Tell whether a token verified before is still valid: not expired, and its key still published."""
+        if token.expiry <= self._now():
+            return False
+        return token.key is None or (self._keys is not None and self._keys.holds(token.key))
+
+    def _check(self, claims: Mapping[str, Any]) -> None:
+        if claims.get("role") != ROLE:
+            raise TokenInvalid
+        if claims.get("is_anonymous", False) is not False and not self._rules.allow_anonymous:
+            raise TokenInvalid
+        now, expiry = self._now(), float(claims["exp"])
+        if not now < expiry <= now + self._rules.max_lifetime + LEEWAY:
+            raise TokenInvalid
+        if expiry - float(claims.get("iat", now)) > self._rules.max_lifetime + LEEWAY:
+            raise TokenInvalid
 
     async def _key_of(self, header: Mapping[str, Any]) -> tuple[Any, str]:
         algorithm = header.get("alg")
@@ -101,3 +106,13 @@ class UserTokens:
             if key is not None and key.algorithm_name == algorithm:
                 return key, algorithm
         raise TokenInvalid
+
+
+def verified_email(claims: Mapping[str, Any]) -> str:
+    """Return the address that the project vouches for, empty if there is none.
+
+    Supabase puts an address into `email` once the user has confirmed it. Of `user_metadata` nothing counts: users edit
+    it themselves.
+    """
+    email = claims.get("email")
+    return email if isinstance(email, str) and claims.get("email_verified", True) is True else ""

@@ -6,14 +6,15 @@ Outermost first, in the one order that `bootstrap/` writes down:
     observe   counts, times and logs the call, whatever becomes of it
     errors    turns what was raised into a status; nothing else does
     deadline  ends a call whose client set no deadline
-    identity  says who calls, and refuses who may not
+    identity  authenticates and authorizes the call, and ends a stream when its credential does (`open_streams`)
     capacity  refuses calls beyond what the process can hold
     throttle  charges the rate limit
     circuit   refuses a call whose dependency is known to be away
-    validate  checks the request's fields
+    validate  checks the request's fields, also for their kinds of text (`text_kinds`)
 
-`door` stands before them where credentials are asked for: it refuses bad ones before the request has arrived. `unknown`
-answers calls of methods that do not exist.
+`door` stands before them where credentials are asked for: it refuses bad ones before the request has arrived.
+`requests` reads requests and gives up those that do not come; `peer_streams` bounds streams that need no credential.
+`unknown` answers calls of methods that do not exist.
 
 Each is bound to each method once, at start-up, and returns the next function itself where it has nothing to do.
 """

@@ -18,9 +18,22 @@ RETRY_AFTER = 1.0  # seconds
 class Places:
     """How many calls may be under way, and how many are."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.taken = 0
+    def __init__(self, size: int, on_refusal: Callable[[], object]) -> None:
+        """`on_refusal` is called for each call that finds no place."""
+        self._size = size
+        self._on_refusal = on_refusal
+        self._taken = 0
+
+    def take(self) -> None:
+        """Take a place. Raises errors.ResourceExhausted OVERLOADED if none is free."""
+        if self._taken >= self._size:
+            self._on_refusal()
+            raise _overloaded()
+        self._taken += 1
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._taken -= 1
 
 
 class Capacity:
@@ -32,25 +45,46 @@ class Capacity:
 
     def __init__(self, max_calls: int, max_streams: int, on_refusal: Callable[[], object] = lambda: None) -> None:
         """`on_refusal` is told of each call that found no place."""
-        self._calls = Places(max_calls)
-        self._streams = Places(max_streams)
-        self._on_refusal = on_refusal
+        self._calls = Places(max_calls, on_refusal)
+        self._streams = Places(max_streams, on_refusal)
+        # Of calls that their handlers have not admitted yet: they last for milliseconds, or need no place.
+        self._unadmitted = Places(max_calls, on_refusal)
 
     def bind(self, method: Method, proceed: Proceed) -> Proceed:
         """See `Interceptor.bind`."""
         places = self._streams if method.default_deadline is None else self._calls
+        if method.policy.admitted_by_handler:
+            return self._bind_deferred(places, proceed)
 
         async def admit(request: Any, call: Call) -> Any:
-            if places.taken >= places.size:
-                self._on_refusal()
-                raise _overloaded()
-            places.taken += 1
+            places.take()
             try:
                 return await proceed(request, call)
             finally:
-                places.taken -= 1
+                places.leave()
 
         return admit
+
+    def _bind_deferred(self, places: Places, proceed: Proceed) -> Proceed:
+        unadmitted = self._unadmitted
+
+        async def admit_later(request: Any, call: Call) -> Any:
+            held = unadmitted
+
+            async def admit() -> None:
+                nonlocal held
+                places.take()
+                held.leave()
+                held = places
+
+            held.take()
+            call.defer(admit)
+            try:
+                return await proceed(request, call)
+            finally:
+                held.leave()
+
+        return admit_later
 
 
 def _overloaded() -> errors.ResourceExhausted:

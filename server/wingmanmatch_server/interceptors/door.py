@@ -1,8 +1,7 @@
 """Refuses a caller without a good credential before its request is there.
 
-grpc.aio calls the handler of a unary RPC once the request has arrived. A client that sends headers and nothing more
-would hold its stream for as long as it likes, and get no answer, without any credential. So a call whose credential is
-not recognized at once is handled as a stream, whose handler runs on the headers alone.
+A client that sends headers and nothing more would hold its stream until the server is tired of waiting, without any
+credential. So a call whose credential is not recognized at once is answered by its headers alone.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -12,8 +11,16 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.interceptors.chain import UNDECODABLE, Call, Interceptor, bound, deserializer, service_handler
+from wingmanmatch_server.interceptors.chain import (
+    Call,
+    Interceptor,
+    ServiceHandler,
+    bound,
+    service_handler,
+    stream_handler,
+)
 from wingmanmatch_server.interceptors.policy import Method, methods_of
+from wingmanmatch_server.interceptors.requests import RequestReader
 
 Metadata = Iterable[tuple[str, str | bytes]]
 Serve = Callable[[Any, "grpc.aio.ServicerContext[Any, Any]"], Any]
@@ -34,9 +41,10 @@ def guarded_handler(
     implementation: object | None,
     interceptors: Sequence[Interceptor],
     doorkeeper: Doorkeeper,
+    reader: RequestReader | None = None,
 ) -> grpc.GenericRpcHandler:
     """Return what `service_handler` does, behind one of the interceptors as doorkeeper."""
-    handler = service_handler(service, implementation, interceptors)
+    handler = service_handler(service, implementation, interceptors, reader)
     return Guarded(handler, service, interceptors, doorkeeper)
 
 
@@ -45,7 +53,7 @@ class Guarded(grpc.GenericRpcHandler):
 
     def __init__(
         self,
-        handler: grpc.GenericRpcHandler,
+        handler: ServiceHandler,
         service: ServiceDescriptor,
         interceptors: Sequence[Interceptor],
         doorkeeper: Doorkeeper,
@@ -62,26 +70,21 @@ class Guarded(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """See `grpc.GenericRpcHandler.service`."""
-        handler: Any = self._handler.service(handler_call_details)
         found = self._methods.get(handler_call_details.method)
         if found is None or self._doorkeeper.recognizes(found[0], handler_call_details.invocation_metadata or ()):
-            return handler
-        return self._as_stream(handler, *found)
+            return self._handler.service(handler_call_details)
+        return self._once_admitted(*found)
 
-    def _as_stream(self, handler: Any, method: Method, refuse: Callable[..., Any]) -> Any:
-        serve: Serve = handler.unary_stream if method.server_streaming else handler.unary_unary
+    def _once_admitted(self, method: Method, refuse: Callable[..., Any]) -> Any:
+        handler: Any = self._handler.timed[method.path]
+        serve: Serve = handler.stream_stream if method.server_streaming else handler.stream_unary
 
-        async def answer(requests: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        async def answer(requests: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             if not await self._doorkeeper.admits(method, context):
                 await refuse(method.request(), Call(context))
-            request = await anext(requests, UNDECODABLE)
-            response = await serve(request, context)
-            if response is not None:
-                await context.write(response)
+            return await serve(requests, context)
 
-        return grpc.stream_stream_rpc_method_handler(
-            answer, deserializer(method.request), method.response.SerializeToString
-        )
+        return stream_handler(method, answer)
 
 
 async def _refuse(_request: object, _call: Call) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -13,8 +13,9 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from wingmanmatch_server import errors
-from wingmanmatch_server.interceptors.chain import Call, ClientGone, Proceed, decoded
+from wingmanmatch_server.interceptors.chain import Call, ClientGone, Proceed
 from wingmanmatch_server.interceptors.policy import Method
+from wingmanmatch_server.interceptors.requests import decoded
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +102,8 @@ def details_of(error: errors.DomainError) -> list[Message]:
     details: list[Message] = [_error_info(error.reason, error.metadata)]
     if isinstance(error, errors.InvalidArgument) and error.violations:
         details.append(_bad_request(error.violations))
-    if isinstance(error, errors.ResourceExhausted | errors.Unavailable) and error.retry_after is not None:
+    ends = errors.FailedPrecondition | errors.ResourceExhausted | errors.Unavailable
+    if isinstance(error, ends) and error.retry_after is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
@@ -205,6 +207,12 @@ async def _refuse(
     call.code, call.reason = code, reason
     # grpc.aio answers an aborted call by trailers alone, and only after such an answer may a client's own retry act.
     await call.context.abort(code, message, (("grpc-status-details-bin", status.SerializeToString()), *trailers))
+
+
+async def abort(context: "grpc.aio.ServicerContext[Any, Any]", error: errors.DomainError) -> NoReturn:
+    """End a call that the edge does not stand around; raises what grpc.aio ends it by."""
+    details = (("grpc-status-details-bin", status_of(error).SerializeToString()),)
+    await context.abort(CODES[type(error)], error.message, (*details, *trailers_of(error, context.time_remaining)))
 
 
 def _end(call: Call, code: grpc.StatusCode, reason: str) -> None:

@@ -1,5 +1,6 @@
-"""Says who calls, and refuses who may not."""
+"""Authenticates and authorizes each call, and each stream for as long as it is open."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -7,13 +8,13 @@ import grpc
 
 from wingmanmatch.options.v1 import options_pb2
 from wingmanmatch_server import errors
-from wingmanmatch_server.interceptors.chain import Call, Caller, Proceed
+from wingmanmatch_server.interceptors.chain import ADMIN, ANONYMOUS, Call, Caller, Proceed
 from wingmanmatch_server.interceptors.door import Metadata
+from wingmanmatch_server.interceptors.open_streams import OpenStreams
 from wingmanmatch_server.interceptors.peer import PeerAddress
 from wingmanmatch_server.interceptors.policy import Method
 
 ALL_AREAS = "*"
-ADMIN = "admin"
 
 
 class Authenticator(Protocol):
@@ -24,6 +25,9 @@ class Authenticator(Protocol):
 
     async def identify(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller | None:
         """Return the caller, None if the call carries no credential. Raises errors.Unauthenticated for a bad one."""
+
+    def trusts(self, caller: Caller) -> bool:
+        """Tell whether the credential by which a caller was identified is still good."""
 
 
 class Guesses(Protocol):
@@ -38,10 +42,19 @@ class Identity:
 
     Without an authenticator, where no credential is configured, everyone is LOCAL and may do everything: `settings.py`
     allows loopback addresses only in that case. A failed attempt is charged to the peer's bucket of `auth_endpoint`.
+    A stream ends when the credential that opened it does.
     """
 
-    def __init__(self, authenticator: Authenticator | None, guesses: Guesses | None, peer_of: PeerAddress) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator | None,
+        guesses: Guesses | None,
+        peer_of: PeerAddress,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`now` returns seconds since the epoch."""
         self._authenticator = authenticator
+        self._streams = OpenStreams(authenticator.trusts, now) if authenticator else None
         self._guesses = guesses
         self._peer_of = peer_of
 
@@ -51,6 +64,7 @@ class Identity:
         if authenticator is None:
             return proceed
         authorize = AUTHORIZE[method.policy.access]
+        serve = self._as_stream(proceed) if method.server_streaming or method.client_streaming else proceed
 
         async def identify(request: Any, call: Call) -> Any:
             try:
@@ -61,9 +75,16 @@ class Identity:
             except errors.Unauthenticated:
                 await self._charge(call)
                 raise
-            return await proceed(request, call)
+            if caller is None:
+                call.caller = ANONYMOUS
+            return await serve(request, call)
 
         return identify
+
+    def recheck_streams(self) -> None:
+        """End the streams whose credentials are no longer good; called when credentials may have changed."""
+        if self._streams is not None:
+            self._streams.recheck()
 
     def recognizes(self, method: Method, metadata: Metadata) -> bool:
         """See `Doorkeeper.recognizes`."""
@@ -79,6 +100,15 @@ class Identity:
             return await self._authenticator.identify(context) is not None
         except errors.Unauthenticated:
             return False
+
+    def _as_stream(self, proceed: Proceed) -> Proceed:
+        streams = self._streams
+        assert streams is not None
+
+        async def serve(request: Any, call: Call) -> Any:
+            return await streams.run(proceed, request, call)
+
+        return serve
 
     async def _charge(self, call: Call) -> None:
         if self._guesses is not None:

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
 from wingmanmatch_server import errors
+from wingmanmatch_server.interceptors import text_kinds
 from wingmanmatch_server.interceptors.chain import Call, Proceed
 from wingmanmatch_server.interceptors.policy import Method
 from wingmanmatch_server.well_formed import type_check
@@ -59,19 +60,20 @@ def checker(message: Any) -> Callable[[Message], None] | None:
 def check_rules(request: Message) -> None:
     """Raise errors.InvalidArgument if `request` breaks a rule of its proto. May discard its unknown fields."""
     try:
-        _validate(request)
+        broken = _broken_rules(request)
     except ValueError:
         # The validator parses the request once more, and refuses unknown groups that our parser takes. Nobody reads
         # unknown fields here.
         request.DiscardUnknownFields()
-        _validate(request)
+        broken = _broken_rules(request)
+    if broken:
+        raise errors.InvalidArgument(broken)
 
 
-def _validate(request: Message) -> None:
-    try:
-        protovalidate.validate(request)
-    except protovalidate.ValidationError as error:
-        raise errors.InvalidArgument([_violation(request, found) for found in error.violations]) from None
+def _broken_rules(request: Message) -> list[errors.FieldViolation]:
+    broken = [_violation(request, each) for each in protovalidate.collect_violations(request)]
+    known = {each.field for each in broken}
+    return broken + [each for each in text_kinds.violations(request) if each.field not in known]
 
 
 def has_rules(message: Any, seen: frozenset[str] = frozenset()) -> bool:

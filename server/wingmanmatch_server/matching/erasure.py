@@ -1,5 +1,6 @@
 """Erases people: in the database at once, and everywhere else after that, as often as it takes."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -9,6 +10,8 @@ from wingmanmatch_server.matching.store import MatchingStore
 
 log = structlog.get_logger(__name__)
 
+# Seconds that a place is waited for, well within the deadline of DeleteProfile: what takes longer is done later.
+PATIENCE = 4.0
 # Removes what a place outside the database holds of a person; may run any number of times.
 Eraser = Callable[[str], Awaitable[object]]
 
@@ -36,14 +39,18 @@ class Erasure:
             await self._clean_up(erasure.erasure_id, erasure.user_id)
 
     async def _clean_up(self, erasure_id: str, user_id: str) -> None:
-        done = [await _attempt(name, erase, user_id) for name, erase in self._erasers.items()]
-        if all(done):
+        # At once, so that waiting for a place that does not answer is not waiting for each.
+        if all(await asyncio.gather(*(_attempt(name, erase, user_id) for name, erase in self._erasers.items()))):
             await _attempt("finish", self._store.finish_erasure, erasure_id)
 
 
 async def _attempt(name: str, erase: Eraser, subject: str) -> bool:
     try:
-        await erase(subject)
+        async with asyncio.timeout(PATIENCE):
+            await erase(subject)
+    except TimeoutError:
+        log.warning("erasure_unfinished", place=name, reason="DEADLINE_EXCEEDED")
+        return False
     except errors.DomainError as error:
         log.warning("erasure_unfinished", place=name, reason=error.reason)
         return False

@@ -6,12 +6,16 @@ from typing import Any
 from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch_server.matching.rows import Candidate, Match, MatchEvent, Profile, Reputation, SharedMatch
 from wingmanmatch_server.share_links import ShareLink
+from wingmanmatch_server.texts.photo_addresses import PhotoAddresses
 from wingmanmatch_server.wire import short_names, timestamp
 
 _LEVEL, _ARCHETYPE, _PRIVACY = "EXPERIENCE_LEVEL_", "CONFIDENCE_ARCHETYPE_", "LOCATION_PRIVACY_"
 _LEVELS = short_names(matching_pb2.ExperienceLevel.items(), _LEVEL)
 _ARCHETYPES = short_names(matching_pb2.ConfidenceArchetype.items(), _ARCHETYPE)
-_PRIVACIES = short_names(matching_pb2.LocationPrivacy.items(), _PRIVACY)
+_PRIVACIES = short_names(matching_pb2.LocationPrivacy.items(), _PRIVACY) | {
+    # How the database stores it for as long as servers of the version before share it.
+    "PRECISE": matching_pb2.LOCATION_PRIVACY_APPROXIMATE
+}
 _STATES = short_names(matching_pb2.MatchState.items(), "MATCH_STATE_")
 _BADGES = short_names(matching_pb2.ReputationBadge.items(), "REPUTATION_BADGE_")
 _EVENT_KINDS = short_names(matching_pb2.MatchEventKind.items(), "MATCH_EVENT_KIND_")
@@ -52,15 +56,15 @@ def _archetype(value: matching_pb2.ConfidenceArchetype.ValueType) -> str:
     return matching_pb2.ConfidenceArchetype.Name(value).removeprefix(_ARCHETYPE)
 
 
-def profile_message(profile: Profile) -> matching_pb2.Profile:
-    """Return a profile as the store has it."""
+def profile_message(profile: Profile, photos: PhotoAddresses) -> matching_pb2.Profile:
+    """Return a profile as the store has it, without a picture whose address is not shown."""
     return matching_pb2.Profile(
         user_id=profile.user_id,
         email=profile.email,
         first_name=profile.first_name,
         last_name=profile.last_name,
         bio=profile.bio,
-        photo_url=profile.photo_url,
+        photo_url=photos.shown(profile.photo_url),
         experience_level=_LEVELS[profile.experience_level],
         confidence_archetype=_ARCHETYPES[profile.confidence_archetype],
         city=profile.city,
@@ -74,19 +78,19 @@ def profile_message(profile: Profile) -> matching_pb2.Profile:
     )
 
 
-def candidate_message(candidate: Candidate) -> matching_pb2.Candidate:
-    """Return a candidate as the store has it."""
+def candidate_message(candidate: Candidate, photos: PhotoAddresses) -> matching_pb2.Candidate:
+    """Return a candidate as the store has it, without a picture whose address is not shown."""
     message = matching_pb2.Candidate()
-    write_candidate(message, candidate)
+    write_candidate(message, candidate, photos)
     return message
 
 
-def write_candidate(message: matching_pb2.Candidate, candidate: Candidate) -> None:
+def write_candidate(message: matching_pb2.Candidate, candidate: Candidate, photos: PhotoAddresses) -> None:
     """Fill an empty message in place: a list made of messages would copy each of them."""
     message.user_id = candidate.user_id
     message.first_name = candidate.first_name
     message.bio = candidate.bio
-    message.photo_url = candidate.photo_url
+    message.photo_url = photos.shown(candidate.photo_url)
     message.experience_level = _LEVELS[candidate.experience_level]
     message.confidence_archetype = _ARCHETYPES[candidate.confidence_archetype]
     message.distance_miles = candidate.distance_miles

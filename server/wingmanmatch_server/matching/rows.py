@@ -29,6 +29,14 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredProfile:
+    """A profile as it was stored. `relocated`: this call made a far move; False where a first answer is repeated."""
+
+    profile: Profile
+    relocated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """What a person may see of another whom they could invite."""
 
@@ -44,10 +52,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class CandidatePage:
-    """Candidates, nearest first. `next_after` is the `after` of the next page, None at the end of the list."""
+    """Candidates, nearest first. `next_position` is the `after` of the next page, None at the end of the list."""
 
     candidates: tuple[Candidate, ...]
-    next_after: str | None
+    next_position: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

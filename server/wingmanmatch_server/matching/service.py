@@ -9,6 +9,7 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.matching.erasure import Erasure
 from wingmanmatch_server.matching.export import Export
+from wingmanmatch_server.matching.limits import CANDIDATE_PAGES, PersonalLimits, Places
 from wingmanmatch_server.matching.messages import (
     candidate_message,
     event_message,
@@ -21,9 +22,12 @@ from wingmanmatch_server.matching.messages import (
     write_candidate,
 )
 from wingmanmatch_server.matching.store import MatchingStore
+from wingmanmatch_server.matching.vouching import vouched_email
 from wingmanmatch_server.matching.watch import MatchWatch
-from wingmanmatch_server.paging import PageTokens, last_id_of, page_token, resume_token, sequence_of
+from wingmanmatch_server.paging import PageTokens, resume_token, sequence_of
 from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLinks
+from wingmanmatch_server.texts.photo_addresses import PhotoAddresses
+from wingmanmatch_server.texts.refused import TextRefused
 
 DEFAULT_RADIUS_MILES = 25.0
 DEFAULT_CANDIDATES = 10
@@ -43,8 +47,10 @@ class MatchingService:
         time_zones: Collection[str],
         links: ShareLinks,
         pages: PageTokens,
+        photos: PhotoAddresses,
+        limits: PersonalLimits | None = None,
     ) -> None:
-        """`time_zones` are the names of the IANA zones that a profile may have."""
+        """`time_zones` are the names of the IANA zones that a profile may have; without `limits` there are none."""
         self._store = store
         self._watch = watch
         self._erasure = erasure
@@ -52,23 +58,30 @@ class MatchingService:
         self._time_zones = time_zones
         self._links = links
         self._pages = pages
+        self._photos = photos
+        self._limits = limits
+        self._places = Places(store, limits)
 
     async def upsert_profile(
-        self, request: matching_service_pb2.UpsertProfileRequest, _call: Call
+        self, request: matching_service_pb2.UpsertProfileRequest, call: Call
     ) -> matching_service_pb2.UpsertProfileResponse:
         """Create or replace a profile."""
         self._check_time_zone(request.profile.time_zone)
-        profile = await self._store.upsert_profile(
-            profile_fields(request.profile), request_id=request.request_id or None
+        addresses = {
+            "email": vouched_email(call.caller, request.profile.email),
+            "photo_url": self._photo(request.profile.photo_url),
+        }
+        profile = await self._places.upsert_profile(
+            profile_fields(request.profile) | addresses, call.caller, request.request_id or None
         )
-        return matching_service_pb2.UpsertProfileResponse(profile=profile_message(profile))
+        return matching_service_pb2.UpsertProfileResponse(profile=profile_message(profile, self._photos))
 
     async def get_profile(
         self, request: matching_service_pb2.GetProfileRequest, _call: Call
     ) -> matching_service_pb2.GetProfileResponse:
         """Return a profile."""
         profile = await self._store.get_profile(request.user_id)
-        return matching_service_pb2.GetProfileResponse(profile=profile_message(profile))
+        return matching_service_pb2.GetProfileResponse(profile=profile_message(profile, self._photos))
 
     async def delete_profile(
         self, request: matching_service_pb2.DeleteProfileRequest, _call: Call
@@ -89,20 +102,23 @@ class MatchingService:
             yield response
 
     async def list_candidates(
-        self, request: matching_service_pb2.ListCandidatesRequest, _call: Call
+        self, request: matching_service_pb2.ListCandidatesRequest, call: Call
     ) -> matching_service_pb2.ListCandidatesResponse:
         """List whom a person could invite."""
-        radius = _radius(request)
+        user_id, radius = _canonical(request.user_id), _radius(request)
+        after = self._pages.open(request.page_token, "ListCandidates", user_id, radius)
+        if self._limits is not None:
+            await self._limits.spend(CANDIDATE_PAGES, user_id, call.caller)
         page = await self._store.list_candidates(
-            request.user_id,
+            user_id,
             radius_miles=radius,
             page_size=_page_size(request.page_size, DEFAULT_CANDIDATES),
-            after=last_id_of(request.page_token, request.user_id, radius),
+            after=after,
         )
-        token = page_token(page.next_after, request.user_id, radius)
+        token = self._pages.seal(page.next_position, "ListCandidates", user_id, radius)
         response = matching_service_pb2.ListCandidatesResponse(next_page_token=token)
         for candidate in page.candidates:
-            write_candidate(response.candidates.add(), candidate)
+            write_candidate(response.candidates.add(), candidate, self._photos)
         return response
 
     async def request_match(
@@ -118,7 +134,7 @@ class MatchingService:
             request_id=request.request_id or None,
         )
         return matching_service_pb2.RequestMatchResponse(
-            match=match_message(requested.match), candidate=candidate_message(requested.candidate)
+            match=match_message(requested.match), candidate=candidate_message(requested.candidate, self._photos)
         )
 
     async def respond_to_match(
@@ -135,7 +151,9 @@ class MatchingService:
         return matching_service_pb2.RespondToMatchResponse(
             match=match_message(answered.match),
             next_match=match_message(answered.next_match) if answered.next_match else None,
-            next_candidate=candidate_message(answered.next_candidate) if answered.next_candidate else None,
+            next_candidate=candidate_message(answered.next_candidate, self._photos)
+            if answered.next_candidate
+            else None,
         )
 
     async def cancel_match(
@@ -235,6 +253,13 @@ class MatchingService:
             request.share_link_id, request.user_id, request_id=request.request_id or None
         )
         return matching_service_pb2.RevokeShareLinkResponse()
+
+    def _photo(self, given: str) -> str:
+        try:
+            return self._photos.normal(given) if given else ""
+        except TextRefused as refused:
+            violation = errors.FieldViolation("profile.photo_url", refused.rule, refused.description)
+            raise errors.InvalidArgument([violation]) from None
 
     def _check_time_zone(self, name: str) -> None:
         if name and name not in self._time_zones:

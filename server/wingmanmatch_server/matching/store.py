@@ -9,6 +9,7 @@ from typing import Any
 
 from wingmanmatch_server.drivers.database import Database
 from wingmanmatch_server.drivers.results import ResultType
+from wingmanmatch_server.matching.digests import PersonDigests
 from wingmanmatch_server.matching.rows import (
     AnsweredMatch,
     CandidatePage,
@@ -25,11 +26,15 @@ from wingmanmatch_server.matching.rows import (
     Reputation,
     RequestedMatch,
     SharedMatch,
+    StoredProfile,
 )
 from wingmanmatch_server.paging import Position
 from wingmanmatch_server.share_links import ShareLink
 
+RELOCATION = "profile_relocation"  # the policy that limits far moves
+
 _PROFILE = ResultType(Profile, "profile")
+_STORED_PROFILE = ResultType(StoredProfile)
 _CANDIDATES = ResultType(CandidatePage)
 _REQUESTED = ResultType(RequestedMatch)
 _ANSWERED = ResultType(AnsweredMatch)
@@ -53,29 +58,45 @@ class MatchingStore:
     changes nothing. Mutations raise errors.InvalidArgument REQUEST_ID_REUSED if it came with another request.
     """
 
-    def __init__(self, database: Database, *, max_daily_matches: int) -> None:
+    def __init__(self, database: Database, *, max_daily_matches: int, digests: PersonDigests | None = None) -> None:
+        """`digests` name what outlives an erasure; without them nothing does."""
         self._database = database
         self._max_daily_matches = max_daily_matches
+        self._digests = digests or PersonDigests(())
 
-    async def upsert_profile(self, profile: Mapping[str, Any], *, request_id: str | None = None) -> Profile:
+    async def upsert_profile(
+        self, profile: Mapping[str, Any], *, request_id: str | None = None, may_relocate: bool = True
+    ) -> StoredProfile:
         """Create or replace a profile together with what matching knows of it; return it as stored.
 
         `location` is an object of `latitude` and `longitude`, in degrees, and is never returned; without it the stored
-        one stays. Raises errors.InvalidArgument, which names the field, also if a new profile has no location.
+        one stays. Raises errors.InvalidArgument, which names the field, also if a new profile has no location, and
+        errors.FailedPrecondition ERASED_RECENTLY of an id whose erasure was completed less than 24 hours ago. One that
+        returns after that is kept apart from the same people as before, and has the no-shows of before.
+        Without `may_relocate` raises errors.ResourceExhausted, policy RELOCATION, if all that is in the way is that
+        the place moves far: more than 25 miles from where it was when a far move was last counted.
         """
-        return await _PROFILE.call(self._database, "upsert_profile", p_profile=dict(profile), p_request_id=request_id)
+        return await _STORED_PROFILE.call(
+            self._database,
+            "upsert_profile",
+            p_profile=dict(profile),
+            p_request_id=request_id,
+            p_may_relocate=may_relocate,
+            p_digests=self._digests.all_of(profile.get("user_id") or ""),
+        )
 
     async def get_profile(self, user_id: str) -> Profile:
         """Return a profile, without the location. Raises errors.NotFound."""
         return await _PROFILE.call(self._database, "get_profile", p_user_id=user_id)
 
     async def list_candidates(
-        self, user_id: str, *, radius_miles: float = 25, page_size: int = 10, after: str | None = None
+        self, user_id: str, *, radius_miles: float = 25, page_size: int = 10, after: Position | None = None
     ) -> CandidatePage:
-        """Return whom `user_id` could invite now, nearest first, those behind `after`.
+        """Return whom `user_id` could invite now, nearest first, behind the position `after`.
 
-        Raises errors.NotFound and errors.FailedPrecondition about `user_id`, and errors.InvalidArgument
-        PAGE_TOKEN_INVALID if `after` is nobody any more.
+        Whoever moves, leaves or comes between two pages shifts nobody else. Raises errors.NotFound and
+        errors.FailedPrecondition about `user_id`, and errors.InvalidArgument PAGE_TOKEN_INVALID about a position that
+        lacks something.
         """
         return await _CANDIDATES.call(
             self._database,
@@ -83,7 +104,7 @@ class MatchingStore:
             p_user_id=user_id,
             p_radius_miles=radius_miles,
             p_page_size=page_size,
-            p_after=after,
+            p_position=after,
         )
 
     async def request_match(
@@ -163,9 +184,16 @@ class MatchingStore:
         )
 
     async def unblock_user(self, user_id: str, blocked_user_id: str, *, request_id: str | None = None) -> None:
-        """Take back a person's own block; the other's stays. Repeating it changes nothing."""
+        """Take back a person's own block, also of somebody erased; the other's stays. Repeating it changes nothing.
+
+        Raises errors.NotFound of a person who was just erased.
+        """
         await self._database.call(
-            "unblock_user", p_user_id=user_id, p_blocked_user_id=blocked_user_id, p_request_id=request_id
+            "unblock_user",
+            p_user_id=user_id,
+            p_blocked_user_id=blocked_user_id,
+            p_request_id=request_id,
+            p_blocked_digests=self._digests.all_of(blocked_user_id),
         )
 
     async def get_reputation(self, user_id: str) -> Reputation:
@@ -244,7 +272,13 @@ class MatchingStore:
         where a repeated request finds the person erased. Raises errors.NotFound, and errors.Aborted CONFLICT if others
         invited the person faster than they could be held.
         """
-        deletion = await _DELETION.call(self._database, "delete_profile", p_user_id=user_id, p_request_id=request_id)
+        deletion = await _DELETION.call(
+            self._database,
+            "delete_profile",
+            p_user_id=user_id,
+            p_request_id=request_id,
+            p_digest=self._digests.first_of(user_id),
+        )
         return deletion.erasure_id
 
     async def claim_erasures(self, *, limit: int = 10) -> Sequence[PendingErasure]:
@@ -252,7 +286,7 @@ class MatchingStore:
         return (await _ERASURES.call(self._database, "claim_erasures", p_limit=limit)).erasures
 
     async def finish_erasure(self, erasure_id: str) -> None:
-        """Note that everything outside the database is cleaned up, and forget after whom."""
+        """Record that everything outside the database is cleaned up, and forget after whom; 24 hours begin now."""
         await self._database.call("finish_erasure", p_erasure_id=erasure_id)
 
     async def list_export_records(

@@ -60,8 +60,9 @@ class Dispatcher:
         random: Random,
         pace: Pace = DEFAULT_PACE,
         on_outcome: Callable[[str, Outcome], None] = lambda _kind, _outcome: None,
+        on_held: Callable[[str], None] = lambda _kind: None,
     ) -> None:
-        """`on_outcome` is told the kind of each mail that was tried, and what became of it."""
+        """`on_outcome` gets the kind of each mail that was tried, and what became of it; `on_held` that of one held."""
         self._store = store
         self._renderer = renderer
         self._mailer = mailer
@@ -76,6 +77,7 @@ class Dispatcher:
         self._failures = 0
         self._paused = False
         self._on_outcome = on_outcome
+        self._on_held = on_held
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns once what is in flight is recorded and the rest given back."""
@@ -110,6 +112,9 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - mails go on waiting, and the server goes on serving
             return self._pause(error)
         self._resume()
+        for kind in claim.held_kinds:
+            log.info("notification_held", kind=kind)
+            self._on_held(kind)
         for claimed in claim.notifications:
             self._in_flight += 1
             deliveries.create_task(self._handle(claimed))

@@ -69,6 +69,7 @@ NAMES = {
     "MEETUP_SCHEDULED": "news of scheduled meet-ups",
     "MEETUP_MOVED": "news of moved meet-ups",
     "MEETUP_CANCELLED": "news of cancelled meet-ups",
+    "DIGEST": "digests of mails that were held back",
 }
 
 

@@ -15,6 +15,7 @@ import mjml
 from markupsafe import Markup
 
 from wingmanmatch_server.notification.calendar import calendar_file, calendar_links
+from wingmanmatch_server.notification.defang import defang
 from wingmanmatch_server.notification.mailer import Attachment
 from wingmanmatch_server.notification.times import readable_time
 
@@ -37,12 +38,15 @@ FIELDS: Mapping[str, Mapping[str, str | None]] = {
     "MEETUP_MOVED": MEETUP | VERSION | {"previous_time": "", "previous_venue_name": ""},
     # Of somebody who was erased there is no name left to tell.
     "MEETUP_CANCELLED": MEETUP | VERSION | {"partner_name": "", "match_ended": ""},
+    # How many emails of each topic it stands for.
+    "DIGEST": {"invitations": "", "answers": "", "meetup_changes": "", "reminders": ""},
 }
 # The facts that a mail lists, by the label that `common.j2` translates.
 DETAILS: Mapping[str, Sequence[tuple[str, str]]] = {
     "MATCH_INVITATION": (("with", "inviter_name"), ("where", "venue_suggestion")),
     "MATCH_ACCEPTANCE": (("with", "accepter_name"), ("where", "venue_name"), ("when", "scheduled_time")),
     "MATCH_DECLINE": (),
+    "DIGEST": tuple((topic, topic) for topic in FIELDS["DIGEST"]),
 }
 OF_MEETUPS = (
     ("with", "partner_name"),
@@ -58,13 +62,27 @@ OVER: Mapping[str, Sequence[str]] = {
     "MEETUP_CANCELLED": ("scheduled_time", "venue_name"),
 }
 TIMES = ("scheduled_time", "previous_time")
+# What people write: it is shown without links.
+WRITTEN = frozenset(
+    {
+        "inviter_name",
+        "accepter_name",
+        "decliner_name",
+        "partner_name",
+        "message",
+        "venue_suggestion",
+        "venue_name",
+        "previous_venue_name",
+    }
+)
 LINES = ("subject", "preheader", "heading", "action", "without_app")
 PARAGRAPHS = ("intro", "body", "aside")
 LANGUAGES = ("en", "de")  # the first where none fits
 # So that lists of mails show nothing of what follows it.
 PREHEADER_PADDING = Markup("&#847;&zwnj;&nbsp;" * 60)  # noqa: S704 - our own
-# Mails that nobody waits for: one click turns them off.
-UNSUBSCRIBABLE = frozenset({"MATCH_INVITATION", "SESSION_REMINDER"})
+# One click turns off what other people can cause, which is every kind; an email about the security of the recipient's
+# own account would not be among them.
+UNSUBSCRIBABLE = frozenset(FIELDS)
 BLANK_LINES = re.compile(r"\n{3,}")
 # Control characters, line separators, and the marks that turn the direction in which the text after them is read.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
@@ -130,7 +148,7 @@ class Renderer:
     ) -> Mail:
         """Return the mail. Raises UnknownKind, MissingField, or ValueError where a field is not of its form."""
         language, fields = language_of(recipient.locale), _fields(kind, payload)
-        content = self._content(kind, language, one_line(recipient.name), fields)
+        content = self._content(kind, language, defang(one_line(recipient.name)), fields)
         unsubscribe_url = self._unsubscribe(kind, recipient)
         summary = ": ".join(filter(None, ("WingmanMatch", fields.get("partner_name"))))
         calendar = calendar_file(kind, fields, self._sender, summary)
@@ -186,7 +204,7 @@ class Renderer:
 
     def _url(self, kind: str, fields: Mapping[str, str], match_id: str | None) -> str | None:
         # What was declined or ended is over: the way on is to look for somebody else.
-        leads_home = kind == "MATCH_DECLINE" or match_id is None or bool(fields.get("match_ended"))
+        leads_home = kind in ("MATCH_DECLINE", "DIGEST") or match_id is None or bool(fields.get("match_ended"))
         return self._app_url if self._app_url is None or leads_home else f"{self._app_url}/matches/{match_id}"
 
 
@@ -236,7 +254,8 @@ def _field(name: str, value: str | None) -> str:
     if value is REQUIRED:
         raise MissingField(name)
     lines = [one_line(line) for line in str(value).splitlines()]
-    return ("\n" if name == "message" else " ").join(lines).strip()
+    text = ("\n" if name == "message" else " ").join(lines).strip()
+    return defang(text) if name in WRITTEN else text
 
 
 def _read_template(name: str) -> str:

@@ -8,7 +8,11 @@ from wingmanmatch_server.drivers.results import Moment
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A mail as callers may see it, without address and content."""
+    """A mail as callers may see it, without address and content.
+
+    `exact_state` is HELD or DIGESTED where `state`, kept for servers that know neither, is PENDING or CANCELLED; it is
+    empty in an answer that such a server remembered.
+    """
 
     id: str
     kind: str
@@ -22,6 +26,8 @@ class Notification:
     attempt_count: int
     provider_message_id: str | None
     last_error: str | None
+    exact_state: str = ""
+    digest_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,14 @@ class NotificationPage:
 
     notifications: tuple[Notification, ...]
     next_position: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SendCheck:
+    """Whether a request to send was answered before, and the digest of the address that it sends to."""
+
+    answered: bool
+    address_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +71,16 @@ class Suppression:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Which mails a person wants, one preference for each kind. `update_time` is None until the person chose."""
+    """Which mails a person wants, one preference for each kind but DIGEST, which has `digest_enabled`.
+
+    `update_time` is None until the person chose.
+    """
 
     user_id: str
     kinds: tuple[KindPreference, ...]
     suppression: Suppression | None
     update_time: Moment | None
+    digest_enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +108,14 @@ class ClaimedNotification:
 class Claim:
     """What one claim got, and in how many seconds the next mail is due; None where none waits.
 
-    While deliveries are `paused` there is nothing to get, and the next mail is due when the pause ends.
+    While deliveries are `paused` there is nothing to get, and the next mail is due when the pause ends. `held_kinds`
+    has the kind of each mail that this claim found due and held, because its address got as many as it may.
     """
 
     notifications: tuple[ClaimedNotification, ...]
     next_due_seconds: float | None
     paused: bool
+    held_kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

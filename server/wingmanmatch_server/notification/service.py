@@ -1,7 +1,6 @@
 """NotificationService: translates between the wire and the store."""
 
-import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC
 from typing import Any, Protocol
 
@@ -11,15 +10,17 @@ from wingmanmatch.notification.v1 import notification_pb2, notification_service_
 from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.notification.render import Recipient, Renderer
-from wingmanmatch_server.notification.rows import Notification, Preferences, Suppression
+from wingmanmatch_server.notification.rows import KindPreference, Notification, Preferences, Suppression
 from wingmanmatch_server.notification.store import NotificationStore
 from wingmanmatch_server.notification.webhook import Webhooks
 from wingmanmatch_server.paging import PageTokens
+from wingmanmatch_server.texts.email_addresses import normal_email_address
 from wingmanmatch_server.wire import short_names, timestamp
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
 POLICY = "email_send"
+HASH_LENGTH = 32  # hexadecimal digits of an address's digest in the name of its bucket
 SAMPLE_ID = "00000000-0000-4000-8000-000000000000"
 KIND, STATE = "NOTIFICATION_KIND_", "NOTIFICATION_STATE_"
 KINDS = short_names(notification_pb2.NotificationKind.items(), KIND)
@@ -30,8 +31,8 @@ CAUSES = short_names(notification_pb2.SuppressionCause.items(), "SUPPRESSION_CAU
 class Limiter(Protocol):
     """Keeps the buckets."""
 
-    async def spend(self, policy: str, subject: str, caller: str) -> None:
-        """Take one token. Raises errors.RateLimited."""
+    async def spend_all(self, policy: str, subjects: Sequence[str], caller: str) -> None:
+        """Take one token of each subject's, or of none. Raises errors.RateLimited."""
 
 
 class NotificationService:
@@ -71,7 +72,7 @@ class NotificationService:
             kind,
             payload,
             user_id=request.user_id or None,
-            recipient_email=request.recipient_email or None,
+            recipient_email=_email(request),
             recipient_name=request.recipient_name or None,
             locale=request.locale or None,
             time_zone=request.time_zone or None,
@@ -164,12 +165,19 @@ class NotificationService:
         return notification_service_pb2.RecordDeliveryEventResponse(notification=_notification(told) if told else None)
 
     async def _charge(self, request: notification_service_pb2.SendNotificationRequest, caller: str) -> None:
-        """Take a token of the recipient's, unless the request was answered before. Raises errors.RateLimited."""
+        """Take a token of the person's and one of the address's, unless the request was answered before.
+
+        Raises errors.RateLimited, and what refuses the email anyway: then nothing is taken.
+        """
         if self._limiter is None:
             return
-        if request.request_id and await self._store.is_answered(request.user_id or None, request.request_id):
-            return
-        await self._limiter.spend(POLICY, _recipient(request), caller)
+        check = await self._store.check_send(
+            request.user_id or None, _email(request), self._queue_limit, request.request_id or None
+        )
+        if not check.answered:
+            person = [request.user_id.lower()] if request.user_id else []
+            address = f"email:{check.address_hash[:HASH_LENGTH]}"
+            await self._limiter.spend_all(POLICY, [*person, address], caller)
 
     def _check_time_zone(self, name: str) -> None:
         if name and name not in self._time_zones:
@@ -177,11 +185,8 @@ class NotificationService:
             raise errors.InvalidArgument([violation])
 
 
-def _recipient(request: notification_service_pb2.SendNotificationRequest) -> str:
-    """Return whose bucket a mail is charged to; an address is written down by its hash only."""
-    if request.user_id:
-        return request.user_id.lower()
-    return "email:" + hashlib.sha256(request.recipient_email.strip().lower().encode()).hexdigest()[:32]
+def _email(request: notification_service_pb2.SendNotificationRequest) -> str | None:
+    return normal_email_address(request.recipient_email) if request.recipient_email else None
 
 
 def _content(request: Any) -> tuple[str, dict[str, Any]]:
@@ -202,7 +207,7 @@ def _notification(stored: Notification) -> notification_pb2.Notification:
     return notification_pb2.Notification(
         id=stored.id,
         kind=KINDS[stored.kind],
-        state=STATES[stored.state],
+        state=STATES[stored.exact_state or stored.state],
         user_id=stored.user_id or "",
         match_id=stored.match_id or "",
         send_time=timestamp(stored.send_time),
@@ -212,13 +217,17 @@ def _notification(stored: Notification) -> notification_pb2.Notification:
         attempt_count=stored.attempt_count,
         provider_message_id=stored.provider_message_id or "",
         last_error=stored.last_error or "",
+        digest_id=stored.digest_id or "",
     )
 
 
 def _preferences(stored: Preferences) -> notification_pb2.NotificationPreferences:
     return notification_pb2.NotificationPreferences(
         user_id=stored.user_id,
-        kinds=[notification_pb2.KindPreference(kind=KINDS[each.kind], enabled=each.enabled) for each in stored.kinds],
+        kinds=[
+            notification_pb2.KindPreference(kind=KINDS[each.kind], enabled=each.enabled)
+            for each in (*stored.kinds, KindPreference("DIGEST", stored.digest_enabled))
+        ],
         suppression=_suppression(stored.suppression) if stored.suppression else None,
         update_time=timestamp(stored.update_time),
     )

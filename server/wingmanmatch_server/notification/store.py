@@ -15,6 +15,7 @@ from wingmanmatch_server.notification.rows import (
     Pause,
     Preferences,
     RecordedEvent,
+    SendCheck,
 )
 from wingmanmatch_server.paging import Position
 
@@ -29,6 +30,7 @@ _PREFERENCES = ResultType(Preferences, "preferences")
 _STATE = ResultType(str)
 _COUNT = ResultType(int)
 _FLAG = ResultType(bool)
+_CHECK = ResultType(SendCheck)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,17 @@ class NotificationStore:
         """Lease at most `limit` due mails to `owner`; no two owners ever hold one mail under the same epoch.
 
         Mails whose owner let the lease lapse come first. Those past their expire_time become EXPIRED instead; those
-        that may have gone out too long ago to be repeated safely become REVIEW. While deliveries are paused, by
-        whatever replica, none is leased.
+        that may have gone out too long ago to be repeated safely become REVIEW. Those whose address got as many as it
+        may are held for a digest; those of them that may be out already wait. While deliveries are paused, by whatever
+        replica, none is leased.
         """
         return await _CLAIM.call(
-            self._database, "claim_notifications", p_owner=owner, p_limit=limit, p_lease_seconds=lease_seconds
+            self._database,
+            "claim_notifications",
+            p_owner=owner,
+            p_limit=limit,
+            p_lease_seconds=lease_seconds,
+            p_digests=True,
         )
 
     async def begin_delivery(
@@ -147,9 +155,21 @@ class NotificationStore:
             self._database, "send_notification", p_kind=kind, p_payload=payload, p_request_id=request_id, **named
         )
 
-    async def is_answered(self, user_id: str | None, request_id: str) -> bool:
-        """Return whether `send` has answered this request before, so that it will store nothing."""
-        return await _FLAG.call(self._database, "get_send_answered", p_user_id=user_id, p_request=request_id)
+    async def check_send(
+        self, user_id: str | None, recipient_email: str | None, queue_limit: int, request_id: str | None
+    ) -> SendCheck:
+        """Return where `send` would send to, and whether it has answered this request before and would store nothing.
+
+        Raises as `send` would now, but for InvalidArgument; nothing if it was answered.
+        """
+        return await _CHECK.call(
+            self._database,
+            "check_send",
+            p_user_id=user_id,
+            p_recipient_email=recipient_email,
+            p_queue_limit=queue_limit,
+            p_request_id=request_id,
+        )
 
     async def cancel(self, notification_id: str, request_id: str | None = None) -> Notification:
         """Call a mail off and return it: it will not be sent.
@@ -176,7 +196,11 @@ class NotificationStore:
         Raises NotFound NOTIFICATION_NOT_FOUND.
         """
         return await _NOTIFICATION.call(
-            self._database, "get_notification", p_notification_id=notification_id, p_user_id=user_id
+            self._database,
+            "get_notification",
+            p_notification_id=notification_id,
+            p_user_id=user_id,
+            p_digests=True,
         )
 
     async def list_notifications(
@@ -199,6 +223,7 @@ class NotificationStore:
             p_match_id=match_id,
             p_page_size=page_size,
             p_position=after,
+            p_digests=True,
         )
 
     async def record_event(self, event: DeliveryEvent) -> Notification | None:
@@ -207,7 +232,8 @@ class NotificationStore:
         Events may come more than once and in any order: the mail's state is the highest that any of them says.
         """
         named = {f"p_{name}": value for name, value in asdict(event).items()}
-        return (await _RECORDED.call(self._database, "record_delivery_event", **named)).notification
+        recorded = await _RECORDED.call(self._database, "record_delivery_event", p_digests=True, **named)
+        return recorded.notification
 
     async def get_preferences(self, user_id: str) -> Preferences:
         """Return a person's preferences. Raises NotFound PROFILE_NOT_FOUND."""
@@ -232,3 +258,7 @@ class NotificationStore:
     async def purge_events(self) -> None:
         """Forget provider's events of more than 30 days ago, some at a time."""
         await self._database.call("purge_delivery_events")
+
+    async def purge_charges(self) -> None:
+        """Forget, some at a time, what was charged to addresses more than a day ago, and counts no more."""
+        await self._database.call("purge_address_charges")

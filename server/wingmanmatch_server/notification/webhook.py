@@ -4,7 +4,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -14,6 +14,8 @@ from wingmanmatch_server.notification.store import DeliveryEvent
 
 ADDRESS = re.compile(r"<?([^<>\s]+@[^<>\s]+)>?\s*$")
 MAX_TYPE = 64
+FIRST_YEAR, LAST_YEAR = 2000, 9998  # of an event: others have no time in every zone, or are no time of any event
+T = TypeVar("T", str, str | None)
 
 STATES = {
     "email.sent": "SENT",
@@ -49,24 +51,21 @@ def signature_invalid() -> errors.InvalidArgument:
 def read_event(event_id: str, payload: bytes) -> DeliveryEvent:
     """Return what a signed body says. What it does not say, or says in a way unknown to us, is left out.
 
-    Raises errors.InvalidArgument for a text with a NUL, which no event of the provider's has.
+    Raises errors.InvalidArgument for a text that cannot be stored, and for a time before 2000 or after 9998.
     """
     body = _object(_json(payload))
     data = _object(body.get("data"))
     kind = str(body.get("type", ""))[:MAX_TYPE]
-    event = DeliveryEvent(
+    return DeliveryEvent(
         event_id=event_id,
-        type=kind,
+        type=_storable("type", kind),
         state=STATES.get(kind),
         suppression=_suppression(kind, data),
         event_time=_time(body.get("created_at")),
         notification_id=_uuid(_tags(data).get("notification_id")),
-        provider_message_id=_text(data.get("email_id")),
-        address=_address(data.get("to")),
+        provider_message_id=_storable("data.email_id", _text(data.get("email_id"))),
+        address=_storable("data.to", _address(data.get("to"))),
     )
-    if any("\0" in text for text in (event.event_id, event.type, event.provider_message_id, event.address) if text):
-        raise errors.InvalidArgument([errors.FieldViolation("payload", "string.nul", "must not hold a NUL character")])
-    return event
 
 
 def _is_signed(verifier: Webhook, headers: dict[str, str], payload: bytes) -> bool:
@@ -109,7 +108,19 @@ def _time(value: Any) -> str | None:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         return None
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise _invalid("created_at", "timestamp.range", f"must be in a year from {FIRST_YEAR} to {LAST_YEAR}")
     return moment.isoformat() if moment.tzinfo else None
+
+
+def _storable(field: str, text: T) -> T:
+    if text is not None and "\0" in text:
+        raise _invalid(field, "string.nul", "must not contain NUL")
+    return text
+
+
+def _invalid(field: str, rule: str, description: str) -> errors.InvalidArgument:
+    return errors.InvalidArgument([errors.FieldViolation(field, rule, description)])
 
 
 def _uuid(value: Any) -> str | None:

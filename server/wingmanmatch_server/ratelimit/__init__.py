@@ -9,6 +9,7 @@ clustered.py       the same on a cluster, where a script sees one slot
 budget.py          how long a decision waits for Redis
 denials.py         remembers denials, so that a denied caller costs Redis nothing
 local_buckets.py   what decides while Redis is away
+flood_bound.py     bounds calls that are answered before they are charged, in this process
 recovery.py        finds out when Redis is back
 service.py         wingmanmatch.ratelimit.v1.RateLimitService
 envoy.py           envoy.service.ratelimit.v3.RateLimitService

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import structlog
 
@@ -15,60 +16,70 @@ from wingmanmatch_server.ratelimit.token_bucket import FORGET_CHANNEL
 log = structlog.get_logger(__name__)
 
 SIZE = 10_000
+LONGEST = 2.0  # seconds
 RESUBSCRIBE_DELAY = 0.25
 KEY_START = "rl:{"  # of every bucket's key
 
 
-class Denials:
-    """The newest denials, each until the instant at which what was denied may pass.
+class _Memory(NamedTuple):
+    """A bucket without a token: when it will be full, the interval of a token, and until when that cannot change."""
 
-    What is remembered is a bound: a bucket is at least that empty, as long as nobody puts tokens back. It is used only
-    while this process hears of everyone who does.
+    full_at: float
+    interval: int
+    until: float
+
+
+class Denials:
+    """The newest denials by buckets without a token, each until the next token is there and for LONGEST at most.
+
+    Until then nobody can take a token, whatever the cost and whichever process decides, so what is remembered is what
+    Redis would say. It is used only while this process hears of everyone who puts tokens back; keys that are deleted
+    in Redis itself are heard of by nobody, hence LONGEST.
     """
 
     def __init__(self, clock: Callable[[], float], size: int = SIZE) -> None:
         """`clock` returns monotonic seconds."""
         self._clock = clock
         self._size = size
-        self._full_at: dict[str, tuple[float, int]] = {}
+        self._memory: dict[str, _Memory] = {}
         self._hearing = False
         # Raised whenever something is forgotten: a denial asked for before that may be out of date.
         self.epoch = 0
 
     def know_none_of(self, keys: Iterable[str]) -> bool:
         """Tell whether nothing is remembered of any of these buckets."""
-        return self._full_at.keys().isdisjoint(keys)
+        return self._memory.keys().isdisjoint(keys)
 
     def known(self, ask: Ask) -> Answer | None:
         """Return the denial that Redis would answer with, or None if Redis has to be asked."""
-        entry = self._full_at.get(ask.key)
-        if entry is None:
+        memory = self._memory.get(ask.key)
+        if memory is None:
             return None
-        full_at, interval = entry
-        limit, debt = ask.limit, (full_at - self._clock()) * MICROSECONDS
-        wait = debt + (ask.cost - limit.capacity) * interval
-        if wait <= 0 or interval != limit.interval:
-            if debt <= 0:
-                del self._full_at[ask.key]
+        limit, now = ask.limit, self._clock()
+        debt = (memory.full_at - now) * MICROSECONDS
+        wait = debt + (ask.cost - limit.capacity) * limit.interval
+        if now >= memory.until or limit.interval != memory.interval:
+            del self._memory[ask.key]
             return None
-        remaining = max(int(limit.capacity - debt / interval), 0)
-        return Answer(0, remaining, math.ceil(wait), math.ceil(debt))
+        return Answer(0, 0, math.ceil(wait), math.ceil(debt)) if 0 < ask.cost <= limit.capacity and wait > 0 else None
 
     def note(self, ask: Ask, answer: Answer, as_of: float, epoch: int) -> None:
         """Remember a denial that was asked for when `self.epoch` was `epoch`."""
-        if not self._hearing or epoch != self.epoch or answer.retry <= 0:
+        if not self._hearing or epoch != self.epoch or answer.retry <= 0 or answer.remaining > 0:
             return
-        if len(self._full_at) >= self._size:
-            del self._full_at[next(iter(self._full_at))]
-        self._full_at[ask.key] = (as_of + answer.reset / MICROSECONDS, ask.limit.interval)
+        if len(self._memory) >= self._size:
+            del self._memory[next(iter(self._memory))]
+        limit, full_at = ask.limit, as_of + answer.reset / MICROSECONDS
+        next_token = full_at - (limit.capacity - 1) * limit.interval / MICROSECONDS
+        self._memory[ask.key] = _Memory(full_at, limit.interval, min(next_token, as_of + LONGEST))
 
     def forget(self, key: str | None = None) -> None:
         """Forget one bucket, or all of them."""
         self.epoch += 1
         if key is None:
-            self._full_at.clear()
+            self._memory.clear()
         else:
-            self._full_at.pop(key, None)
+            self._memory.pop(key, None)
 
     async def follow(self, server: RedisServer) -> None:
         """Hear what is forgotten anywhere, until cancelled; remember nothing while it cannot be heard."""

@@ -1,23 +1,27 @@
 """Envoy's rate limit protocol on the same buckets.
 
-A descriptor's entry `policy` names the policy, and its other entries the subject: one alone by its value, so that
-`remote_address` means the bucket that a call from that address is charged to here; several as `key=value&key=value`.
+A descriptor's entry `policy` names the policy, and its other entries the subject: `key=value&key=value`,
+percent-encoded, so that two descriptors have one bucket only if they have the same entries. No subject of the server's
+own looks like it.
 """
 
 import math
 from collections.abc import Sequence
-from urllib.parse import urlencode
+from dataclasses import replace
+from urllib.parse import quote_plus, urlencode
 
 from wingmanmatch.envoy.config.core.v3 import base_pb2
 from wingmanmatch.envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
 from wingmanmatch.envoy.service.ratelimit.v3 import rls_pb2
+from wingmanmatch.envoy.type.v3 import ratelimit_unit_pb2
 from wingmanmatch_server.drivers.redis import ScriptFailed, unavailable
 from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.ip_addresses import address_subject
 from wingmanmatch_server.ratelimit.batch import Answer, Ask
 from wingmanmatch_server.ratelimit.limiter import Limiter
 from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Limit
 
-POLICY_KEY = "policy"
+POLICY_KEY, ADDRESS_KEY = "policy", "remote_address"
 UINT32_MAX = 2**32 - 1
 LARGEST_COST = 2**31 - 1
 UNITS = (
@@ -26,6 +30,15 @@ UNITS = (
     (3600, rls_pb2.RateLimitResponse.RateLimit.HOUR),
     (86_400, rls_pb2.RateLimitResponse.RateLimit.DAY),
 )
+SECONDS = {
+    ratelimit_unit_pb2.SECOND: 1,
+    ratelimit_unit_pb2.MINUTE: 60,
+    ratelimit_unit_pb2.HOUR: 3600,
+    ratelimit_unit_pb2.DAY: 86_400,
+    ratelimit_unit_pb2.WEEK: 604_800,
+    ratelimit_unit_pb2.MONTH: 2_592_000,
+    ratelimit_unit_pb2.YEAR: 31_536_000,
+}
 
 
 class EnvoyRateLimitService:
@@ -55,15 +68,29 @@ class EnvoyRateLimitService:
         self, descriptor: ratelimit_pb2.RateLimitDescriptor, request: rls_pb2.RateLimitRequest, call: Call
     ) -> Ask | None:
         names = [entry.value for entry in descriptor.entries if entry.key == POLICY_KEY]
-        others = [(entry.key, entry.value) for entry in descriptor.entries if entry.key != POLICY_KEY]
-        if not names or names[0] not in self._limiter.policies.by_name:
+        policies = self._limiter.policies if call.caller.is_admin else self._limiter.outside
+        if not names or names[0] not in policies.by_name:
             return None
-        subject = others[0][1] if len(others) == 1 else urlencode(others) or request.domain
+        subject = _subject(descriptor, request.domain)
         cost = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
         cost = min(cost, LARGEST_COST)
-        return self._limiter.resolve(
-            names[0], subject, -cost if descriptor.is_negative_hits else cost, call.caller.name
-        )
+        cost = -cost if descriptor.is_negative_hits else cost
+        ask = self._limiter.resolve(names[0], subject, cost, call.caller.name, policies)
+        return ask._replace(limit=_given(descriptor.limit, ask.limit)) if descriptor.HasField("limit") else ask
+
+
+def _subject(descriptor: ratelimit_pb2.RateLimitDescriptor, domain: str) -> str:
+    """Return whose bucket it is; without entries beside the policy, that of all requests of the domain."""
+    entries = [(entry.key, entry.value) for entry in descriptor.entries if entry.key != POLICY_KEY]
+    named = [(key, address_subject(value) if key == ADDRESS_KEY else value) for key, value in entries]
+    return urlencode(named) or f"={quote_plus(domain)}"  # no entry's key is empty
+
+
+def _given(override: ratelimit_pb2.RateLimitDescriptor.RateLimitOverride, limit: Limit) -> Limit:
+    """Return the limit of a descriptor that brings one along; the policy keeps its say in everything else."""
+    requests = min(override.requests_per_unit, LARGEST_COST)
+    interval = max(round(SECONDS[override.unit] * MICROSECONDS / requests), 1) if requests else limit.interval or 1
+    return replace(limit, capacity=requests, interval=interval)
 
 
 def _at(asks: Sequence[Ask | None], place: int) -> Ask:

@@ -12,7 +12,16 @@ from wingmanmatch_server.ratelimit.batch import Answer, Answers, Ask, Asks
 from wingmanmatch_server.ratelimit.denials import Denials
 from wingmanmatch_server.ratelimit.local_buckets import LocalBuckets
 from wingmanmatch_server.ratelimit.metrics import DEGRADED_SUFFIX, LOCAL_SUFFIX, RateLimitMetrics
-from wingmanmatch_server.ratelimit.policies import MICROSECONDS, UNLIMITED, Outage, Policies
+from wingmanmatch_server.ratelimit.policies import (
+    BACKEND_API,
+    MICROSECONDS,
+    UNLIMITED,
+    Limit,
+    Outage,
+    Policies,
+    outside,
+    resized,
+)
 from wingmanmatch_server.ratelimit.token_bucket import RequestId, TokenBuckets
 
 log = structlog.get_logger(__name__)
@@ -54,22 +63,76 @@ class Limiter:
     def use(self, policies: Policies) -> None:
         """Let other policies be in force. What was used stays used."""
         self.policies = policies
+        self.outside = outside(policies)
+        self._backends: dict[int, Limit] = {}  # by calls a second
         self._local.replicas = policies.replicas
         self._local.clear()
         self._denials.forget()
 
-    def resolve(self, policy: str, subject: str, cost: int, caller: str) -> Ask:
-        """Return what to ask for `cost` tokens of a subject when `caller` asks. Raises errors.NotFound."""
-        limit = self.policies.without_overrides.get(policy) or self.policies.policy(policy).limit_for(subject, caller)
+    def resolve(self, policy: str, subject: str, cost: int, caller: str, policies: Policies | None = None) -> Ask:
+        """Return what to ask for `cost` tokens of a subject when `caller` asks. Raises errors.NotFound.
+
+        `policies` are those that the caller meets: `self.outside` where it may not touch the server's own buckets.
+        """
+        policies = policies or self.policies
+        limit = policies.without_overrides.get(policy) or policies.policy(policy).limit_for(subject, caller)
         return Ask(limit.key_of(subject), limit, cost)
 
     async def spend(self, policy: str, subject: str, caller: str = "") -> None:
         """Take one token. Raises errors.RateLimited, or errors.Unavailable where the policy says so in an outage."""
         ask = self.resolve(policy, subject, 1, caller)
         answer, degraded = await self.decide_one(ask)
+        self._require(ask, answer, subject, degraded=degraded)
+
+    async def spend_as_backend(
+        self, backend: str, calls_per_second: int | None = None, protected: tuple[str, str] | None = None
+    ) -> None:
+        """Take one token of a backend's own bucket, and one of the `protected` policy and subject: both or none.
+
+        `calls_per_second` is the size of the backend's bucket; None leaves it to the policy, whose overrides come
+        before. Raises what `spend` does.
+        """
+        own = self._own_bucket(backend, calls_per_second)
+        if protected is None:
+            answer, degraded = await self.decide_one(own)
+            self._require(own, answer, backend, degraded=degraded)
+            return
+        asks = [own, self.resolve(*protected, 1, backend)]
+        decision = await self.decide(asks, all_or_nothing=True)
+        for ask, answer, subject in zip(asks, decision.answers, (backend, protected[1]), strict=True):
+            self._require(ask, answer, subject, degraded=decision.degraded)
+
+    def _own_bucket(self, backend: str, calls_per_second: int | None) -> Ask:
+        policy = self.policies.policy(BACKEND_API)
+        limit = policy.limit_for(backend, backend)
+        if calls_per_second is not None and limit is policy.limit:
+            limit = self._backends.get(calls_per_second) or resized(limit, calls_per_second)
+            self._backends[calls_per_second] = limit
+        return Ask(limit.key_of(backend), limit, 1)
+
+    def _require(self, ask: Ask, answer: Answer, subject: str, *, degraded: bool) -> None:
         if answer.allowed or ask.limit.shadow:
             return
         if degraded and ask.limit.outage is Outage.DENY:
+            raise unavailable()
+        raise self._refusal(ask, answer, subject)
+
+    async def spend_all(self, policy: str, subjects: Sequence[str], caller: str = "") -> None:
+        """Take one token of each subject's bucket, or of none if one has none left. Raises as `spend` does."""
+        asks = [self.resolve(policy, subject, 1, caller) for subject in subjects]
+        decision = await self.decide(asks, all_or_nothing=True)
+        if decision.allowed:
+            return
+        # The one that takes longest says when to come back.
+        ask, answer, subject = max(
+            (
+                refused
+                for refused in zip(asks, decision.answers, subjects, strict=True)
+                if not refused[1].allowed and not refused[0].limit.shadow
+            ),
+            key=lambda refused: UNLIMITED if refused[1].retry < 0 else refused[1].retry,
+        )
+        if decision.degraded and ask.limit.outage is Outage.DENY:
             raise unavailable()
         raise self._refusal(ask, answer, subject)
 
@@ -145,20 +208,20 @@ class Limiter:
 
     async def reset(self, policy: str, subject: str, caller: str) -> Decision:
         """Fill every bucket of a subject under a policy. Raises errors.NotFound and errors.Unavailable."""
-        keys = self.policies.policy(policy).keys_of(subject)
-        await self._buckets.reset(keys)
-        for key in keys:
-            self._denials.forget(key)
+        await self._fill(policy, subject)
         ask = self.resolve(policy, subject, 0, caller)
         return Decision(Asks.of([ask]), Answers.of([Answer(1, ask.limit.capacity, 0, 0)]), allowed=True, degraded=False)
 
     async def forget(self, subject: str) -> None:
         """Remove every bucket of a subject, under all policies. Raises errors.Unavailable."""
-        for policy in self.policies.by_name.values():
-            keys = policy.keys_of(subject)
-            await self._buckets.reset(keys)
-            for key in keys:
-                self._denials.forget(key)
+        for name in self.policies.by_name:
+            await self._fill(name, subject)
+
+    async def _fill(self, policy: str, subject: str) -> None:
+        keys = {*self.policies.policy(policy).keys_of(subject), *self.outside.policy(policy).keys_of(subject)}
+        await self._buckets.reset(sorted(keys))
+        for key in keys:
+            self._denials.forget(key)
 
     async def _decide_partly(
         self, asks: Asks, *, all_or_nothing: bool, peek: bool, request: RequestId | None

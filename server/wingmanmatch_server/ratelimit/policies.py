@@ -1,13 +1,21 @@
 """What each rate limit policy allows. Policies are data; nothing here changes once it is made."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from wingmanmatch_server import errors
+from wingmanmatch_server.ip_addresses import address_subject
 
+BACKEND_API = "backend_api"  # what a backend's own calls are charged to
+BACKEND_CALLS_PER_SECOND = 1000
+BACKEND_BURST = 2  # seconds of calls that a backend may make at once
+# The subjects of these are addresses, beside users.
+ABOUT_ADDRESSES = frozenset({"auth_endpoint", "public_api"})
+OUTSIDE = "+outside"  # in the names of buckets that are not those of the server itself
 UNLIMITED = 2**31 - 1  # what is told as the capacity of a bucket that is none
 MICROSECONDS = 1_000_000
+SECONDS_A_DAY = 86_400
 # Instants are some 2^51 microseconds, and the script's numbers are whole up to 2^53.
 LONGEST_FILL = 2**52
 LARGEST_ROUNDING = 0.001
@@ -28,7 +36,7 @@ class Limit:
     A capacity of 0 lets nothing pass and an interval of 0 everything; neither is `counted` in a bucket. `bucket` tells
     the limit apart from the policy's others, and has no colon; a bucket takes `full` microseconds to fill; `argument`,
     a cost and a count are what the script is told, `single` for one bucket at a cost of 1; a bucket with `near` tokens
-    or less is nearly empty.
+    or less is nearly empty. Where subjects are `addresses`, one is one subject however it is written.
     """
 
     policy: str
@@ -37,6 +45,7 @@ class Limit:
     shadow: bool = False
     outage: Outage = Outage.LOCAL
     bucket: str = ""
+    addresses: bool = False
     argument: str = field(init=False)
     single: str = field(init=False)
     suffix: str = field(init=False)  # of its keys
@@ -60,6 +69,8 @@ class Limit:
 
     def key_of(self, subject: str) -> str:
         """Return the key of a subject's bucket. On a cluster all buckets of a subject share a slot."""
+        if self.addresses:
+            subject = address_subject(subject)
         if "}" in subject or "%" in subject:
             subject = subject.replace("%", "%25").replace("}", "%7D")
         return "rl:{" + subject + self.suffix
@@ -67,7 +78,7 @@ class Limit:
     def keys_of(self, subjects: Sequence[str]) -> list[str]:
         """Return the key of each subject's bucket."""
         all_of_them, suffix = "".join(subjects), self.suffix
-        if "}" in all_of_them or "%" in all_of_them:
+        if "}" in all_of_them or "%" in all_of_them or (self.addresses and ":" in all_of_them):
             return [self.key_of(subject) for subject in subjects]
         return ["rl:{" + subject + suffix for subject in subjects]
 
@@ -76,13 +87,15 @@ class Limit:
 class Policy:
     """A limit, and those that hold in its place for some subjects or calling back ends.
 
-    A subject's override comes before a caller's. What a caller's override covers has buckets of its own.
+    A subject's override comes before a caller's. What a caller's override covers has buckets of its own. An `internal`
+    policy is one by which the server itself limits calls.
     """
 
     limit: Limit
     refill_per_second: float
     by_subject: Mapping[str, Limit] = field(default_factory=dict)
     by_caller: Mapping[str, Limit] = field(default_factory=dict)
+    internal: bool = False
 
     @property
     def name(self) -> str:
@@ -91,6 +104,8 @@ class Policy:
 
     def limit_for(self, subject: str, caller: str) -> Limit:
         """Return the limit of a subject's bucket when `caller` asks."""
+        if self.limit.addresses:
+            subject = address_subject(subject)
         return self.by_subject.get(subject) or self.by_caller.get(caller) or self.limit
 
     def keys_of(self, subject: str) -> list[str]:
@@ -120,6 +135,32 @@ class Policies:
             raise errors.NotFound("RATE_LIMIT_POLICY_NOT_FOUND", message, {"policy": name}) from None
 
 
+def outside(policies: Policies) -> Policies:
+    """Return the policies as a caller without the scope of administration meets them.
+
+    Under internal policies such callers have buckets of their own, so that they can neither spend nor fill those by
+    which the server limits calls.
+    """
+    by_name = {name: _outside(each) if each.internal else each for name, each in policies.by_name.items()}
+    return replace(policies, by_name=by_name)
+
+
+def _outside(policy: Policy) -> Policy:
+    def moved(limits: Mapping[str, Limit]) -> Mapping[str, Limit]:
+        return {name: _moved(limit) for name, limit in limits.items()}
+
+    return replace(
+        policy,
+        limit=_moved(policy.limit),
+        by_subject=moved(policy.by_subject),
+        by_caller=moved(policy.by_caller),
+    )
+
+
+def _moved(limit: Limit) -> Limit:
+    return replace(limit, bucket=limit.bucket + OUTSIDE)
+
+
 def interval_of(refill_per_second: float) -> int:
     """Return the whole microseconds a token takes.
 
@@ -133,21 +174,43 @@ def interval_of(refill_per_second: float) -> int:
     return interval
 
 
-def make_limit(name: str, capacity: int, refill_per_second: float, *, bucket: str = "") -> Limit:
+def make_limit(
+    name: str, capacity: int, refill_per_second: float, *, bucket: str = "", addresses: bool = False
+) -> Limit:
     """Return a limit that is enforced. Raises ValueError for numbers that the buckets cannot hold."""
     interval = interval_of(refill_per_second)
     if capacity * interval > LONGEST_FILL:
         raise ValueError("takes more than 140 years to fill the bucket")
-    return Limit(name, capacity, interval, bucket=bucket)
+    return Limit(name, capacity, interval, bucket=bucket, addresses=addresses)
+
+
+def resized(limit: Limit, calls_per_second: int) -> Limit:
+    """Return the limit for so many calls a second, and for a burst of twice as many.
+
+    A token takes whole microseconds, at least one: 3000 calls a second are 3003.
+    """
+    interval = max(round(MICROSECONDS / calls_per_second), 1)
+    return replace(limit, capacity=BACKEND_BURST * calls_per_second, interval=interval)
 
 
 def built_in() -> Iterable[Policy]:
-    """Return the policies that the protos name."""
+    """Return the policies that the protos name, and those of what people do themselves in matching."""
     rates = {
         "public_api": (100, 1.0),
         "auth_endpoint": (10, 0.1),
         "match_request": (5, 0.05),
         "email_send": (3, 0.01),
         "challenge_submit": (20, 0.2),
+        "profile_relocation": (3, 3 / SECONDS_A_DAY),
+        "candidate_pages": (200, 200 / SECONDS_A_DAY),
     }
-    return [Policy(make_limit(name, capacity, refill), refill) for name, (capacity, refill) in rates.items()]
+    return [
+        Policy(make_limit(name, capacity, refill, addresses=name in ABOUT_ADDRESSES), refill)
+        for name, (capacity, refill) in rates.items()
+    ]
+
+
+def backend_policy() -> Policy:
+    """Return the policy of backends' own calls, whose subjects are their names."""
+    rate = BACKEND_CALLS_PER_SECOND
+    return Policy(make_limit(BACKEND_API, BACKEND_BURST * rate, rate), float(rate))

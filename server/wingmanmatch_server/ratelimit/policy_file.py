@@ -37,12 +37,14 @@ from urllib.parse import quote
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from wingmanmatch_server.ip_addresses import address_subject
 from wingmanmatch_server.ratelimit.policies import (
     UNLIMITED,
     Limit,
     Outage,
     Policies,
     Policy,
+    backend_policy,
     built_in,
     interval_of,
     make_limit,
@@ -100,6 +102,7 @@ class _Override(_Table):
 class _Policy(_Table):
     shadow: bool = False
     outage: Outage = Outage.LOCAL
+    addresses: bool | None = None
     overrides: list[_Override] = []
 
 
@@ -111,14 +114,18 @@ class _File(BaseModel):
 
 
 def parse_policies(text: str, more: Iterable[Policy] = ()) -> Policies:
-    """Return the policies that the file's text makes of the built-in ones and `more`. Raises PolicyFileError."""
+    """Return the policies that the file's text makes of the built-in ones and `more`. Raises PolicyFileError.
+
+    Those are internal, the file's own are not.
+    """
     try:
         file = _File.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise PolicyFileError([_syntax_problem(text, str(error))]) from None
     except ValidationError as error:
         raise PolicyFileError([_problem(text, each["loc"], each["msg"]) for each in error.errors()]) from None
-    known = {policy.name: policy for policy in (*built_in(), *more)}
+    internal = (*built_in(), backend_policy(), *more)
+    known = {policy.name: dataclasses.replace(policy, internal=True) for policy in internal}
     problems = []
     for name, table in file.policies.items():
         try:
@@ -136,17 +143,23 @@ def _policy(name: str, table: _Policy, known: Policy | None) -> Policy:
     if not table.unlimited and (capacity is None or refill is None):
         raise ValueError("a new policy needs capacity and refill_per_second, or unlimited = true")
 
+    addresses = table.addresses if table.addresses is not None else known is not None and known.limit.addresses
+
     def finished(limit: Limit) -> Limit:
-        return dataclasses.replace(limit, shadow=table.shadow, outage=table.outage)
+        return dataclasses.replace(limit, shadow=table.shadow, outage=table.outage, addresses=addresses)
+
+    def subject_of(override: _Override) -> str:
+        return address_subject(override.subject or "") if addresses else override.subject or ""
 
     own = Limit(name, UNLIMITED, 0) if table.unlimited else make_limit(name, capacity or 0, refill or 0.0)
-    by_subject = {each.subject: finished(_override(name, each, name)) for each in table.overrides if each.subject}
+    by_subject = {subject_of(each): finished(_override(name, each, name)) for each in table.overrides if each.subject}
     by_caller = {
         each.caller: finished(_override(name, each, f"{name}@{quote(each.caller, safe='')}"))
         for each in table.overrides
         if each.caller
     }
-    return Policy(finished(own), 0.0 if table.unlimited else refill or 0.0, by_subject, by_caller)
+    rate = 0.0 if table.unlimited else refill or 0.0
+    return Policy(finished(own), rate, by_subject, by_caller, internal=known is not None and known.internal)
 
 
 def _override(name: str, table: _Override, bucket: str) -> Limit:

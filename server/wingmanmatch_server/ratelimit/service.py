@@ -8,11 +8,11 @@ from typing import Any
 
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 from wingmanmatch_server import errors
-from wingmanmatch_server.interceptors.chain import Call
+from wingmanmatch_server.interceptors.chain import ADMIN, Call
 from wingmanmatch_server.interceptors.errors import status_of
 from wingmanmatch_server.ratelimit.batch import Answer, Ask, Asks, Run
 from wingmanmatch_server.ratelimit.limiter import Decision, Limiter
-from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Limit, Outage, Policy
+from wingmanmatch_server.ratelimit.policies import MICROSECONDS, Limit, Outage, Policies, Policy
 from wingmanmatch_server.ratelimit.read_ahead import ReadAhead
 from wingmanmatch_server.ratelimit.token_bucket import RequestId
 
@@ -72,6 +72,7 @@ class RateLimitService:
         self, request: rate_limit_service_pb2.RefundRateLimitRequest, call: Call
     ) -> rate_limit_service_pb2.RefundRateLimitResponse:
         """Put tokens back."""
+        _require_own(request.descriptors, self._limiter.policies, call)
         asks, subjects = self._asks(request.descriptors, call)
         decision = await self._limiter.refund(asks, _request_id(request, call))
         response = rate_limit_service_pb2.RefundRateLimitResponse()
@@ -138,16 +139,20 @@ class RateLimitService:
         _write_one(response, descriptor.subject, ask.limit, answer, degraded=degraded)
         return response
 
+    def _policies_for(self, call: Call) -> Policies:
+        return self._limiter.policies if call.caller.is_admin else self._limiter.outside
+
     def _ask(self, descriptor: rate_limit_pb2.RateLimitDescriptor, call: Call) -> Ask:
         cost = descriptor.cost if descriptor.HasField("cost") else 1
-        ask = self._limiter.resolve(descriptor.policy, descriptor.subject, cost, call.caller.name)
+        policies = self._policies_for(call)
+        ask = self._limiter.resolve(descriptor.policy, descriptor.subject, cost, call.caller.name, policies)
         if cost > ask.limit.capacity and ask.limit.counted:
             raise _too_much(0, ask.limit)
         return ask
 
     def _asks(self, descriptors: Descriptors, call: Call) -> tuple[Asks, list[str]]:
         """Return what to ask, and the subjects. Neighbours of one limit and one cost are one run."""
-        policies, caller = self._limiter.policies, call.caller.name
+        policies, caller = self._policies_for(call), call.caller.name
         limits = policies.without_overrides
         keys: list[str] = []
         runs: list[Run] = []
@@ -167,6 +172,16 @@ class RateLimitService:
             subjects.append(subject)
         _add_run(limit, cost, subjects, keys, runs)
         return Asks(keys, runs), subjects
+
+
+def _require_own(descriptors: Descriptors, policies: Policies, call: Call) -> None:
+    """Raise errors.PermissionDenied if a caller without the scope of administration names an internal policy."""
+    if call.caller.is_admin:
+        return
+    for each in descriptors:
+        if policies.policy(each.policy).internal:
+            message = f"{each.policy} limits calls of the server itself: its tokens need the scope {ADMIN}"
+            raise errors.PermissionDenied("ACCESS_DENIED", message, {"policy": each.policy})
 
 
 def _add_run(limit: Limit, cost: int, subjects: list[str], keys: list[str], runs: list[Run]) -> None:

@@ -1,7 +1,7 @@
 -- Stands before each script, behind a line that sets the format versions. Times are milliseconds since 1970 of the
 -- server's clock, which all replicas share.
 -- A session's user and index are named in the session itself; their keys have the hash tag of KEYS[1], hence its slot.
--- Every reply begins with OK, SESSION_NOT_FOUND, SESSION_VERSION_MISMATCH, REQUEST_ID_REUSED or
+-- Every reply begins with OK, SESSION_NOT_FOUND, SESSION_VERSION_MISMATCH, REQUEST_ID_REUSED, ERASED_RECENTLY or
 -- RECORD_VERSION_UNKNOWN, behind which stands the kind of record.
 
 local FIELDS = {'id', 'user_id', 'version', 'create_time', 'update_time', 'expire_time', 'max_expire_time', 'data',
@@ -51,10 +51,15 @@ local function recall(request, fingerprint)
   return first.answer
 end
 
-local function remember(request, fingerprint, answer)
+-- An answer names the person, so the person's erasure has to find it: by the index of requests, which lives as long.
+local function remember(request, user_id, fingerprint, answer)
   if request then
     local packed = cmsgpack.pack({fingerprint = fingerprint, answer = answer})
     redis.call('SET', request, REQUEST_PREFIX .. packed, 'PX', REMEMBERED)
+    local requests = prefix .. 'requests:' .. user_id
+    sweep(requests)
+    redis.call('ZADD', requests, now + REMEMBERED, string.sub(request, #prefix + #'request:' + 1))
+    redis.call('PEXPIRE', requests, REMEMBERED)
   end
   return answer
 end

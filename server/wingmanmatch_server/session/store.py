@@ -17,12 +17,21 @@ from wingmanmatch_server.drivers.redis import RedisServer, Script, ScriptCall
 from wingmanmatch_server.drivers.redis_records import unknown_version
 from wingmanmatch_server.resilience.breaker import Breaker
 from wingmanmatch_server.resilience.retry import Retry
-from wingmanmatch_server.session.keys import creation_key, digest, session_key, update_key, user_key
+from wingmanmatch_server.session.keys import (
+    creation_key,
+    digest,
+    erasure_key,
+    requests_key,
+    session_key,
+    update_key,
+    user_key,
+)
 from wingmanmatch_server.session.token import SALT_BYTES, SECRET_BYTES, make_token, seal, unseal
 
 # The format versions; docs/redis-records.md says when to raise one.
 SESSION_VERSION = "1"
 REQUEST_VERSION = "1"
+MARKED = timedelta(hours=24)  # how long an erasure refuses sessions of the person
 FIELDS = ("v", "id", "user_id", "version", "create_time", "update_time", "expire_time", "max_expire_time", "data")
 
 
@@ -86,10 +95,11 @@ class SessionStore:
     ) -> tuple[Session, str]:
         """Open a session that lives for `ttl` unless it is extended; return it and its token.
 
-        Redis holds the token's hash and, for a repetition with `request_id`, a form that only this id can open.
+        Redis holds the token's hash and, for a repetition with `request_id`, a form that only this id can open. Raises
+        errors.FailedPrecondition ERASED_RECENTLY of a person who was erased within the last 24 hours.
         """
         token = make_token(self._random_bytes(SECRET_BYTES), user_id)
-        keys = [session_key(token), user_key(user_id)]
+        keys = [session_key(token), user_key(user_id), erasure_key(user_id)]
         arguments = [user_id, data, _milliseconds(ttl), _milliseconds(self._max_age), self._end_of_id()]
         if not request_id:
             _, *fields = await self._run_once(self._create, keys, *arguments, "", "")
@@ -143,6 +153,11 @@ class SessionStore:
         (count,) = await self._run_once(self._delete_of_user, [user_key(user_id)])
         return int(count)
 
+    async def erase(self, user_id: str) -> None:
+        """Delete all that is stored of a person, and open no session of the person for 24 hours."""
+        keys = [user_key(user_id), requests_key(user_id), erasure_key(user_id)]
+        await self._run_repeatedly(self._delete_of_user, keys, _milliseconds(MARKED))
+
     async def _read(self, key: str) -> list[Any]:
         with self._breaker.guard():
             return await self._redis.hmget(key, FIELDS)
@@ -185,6 +200,11 @@ def _version_mismatch(version: bytes) -> errors.Aborted:
     return errors.Aborted("SESSION_VERSION_MISMATCH", message, {"version": version.decode()})
 
 
+def _erased_recently(milliseconds: int) -> errors.FailedPrecondition:
+    message = "the person was erased within the last 24 hours"
+    return errors.FailedPrecondition("ERASED_RECENTLY", message, retry_after=milliseconds / 1000)
+
+
 def _request_id_reused() -> errors.InvalidArgument:
     message = "request_id was used for another request"
     violation = errors.FieldViolation("request_id", "REQUEST_ID_REUSED", message)
@@ -200,6 +220,7 @@ _REFUSALS: dict[bytes, Callable[..., errors.DomainError]] = {
     b"SESSION_NOT_FOUND": not_found,
     b"SESSION_VERSION_MISMATCH": _version_mismatch,
     b"REQUEST_ID_REUSED": _request_id_reused,
+    b"ERASED_RECENTLY": _erased_recently,
     b"RECORD_VERSION_UNKNOWN": _record_version_unknown,
 }
 

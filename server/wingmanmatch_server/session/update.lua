@@ -15,4 +15,4 @@ local id, user_id, version, create_time, _, expire_time, max_expire_time = unpac
 if expected_version ~= '' and expected_version ~= version then return {'SESSION_VERSION_MISMATCH', version} end
 version = redis.call('HINCRBY', session, 'version', 1)
 redis.call('HSET', session, 'update_time', now, 'data', data)
-return remember(request, fingerprint, {'OK', id, user_id, version, create_time, now, expire_time, max_expire_time})
+return remember(request, user_id, fingerprint, {'OK', id, user_id, version, create_time, now, expire_time, max_expire_time})

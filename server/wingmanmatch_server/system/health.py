@@ -6,11 +6,17 @@ itself.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
+
+from wingmanmatch_server import errors
+from wingmanmatch_server.interceptors.errors import abort
+from wingmanmatch_server.interceptors.peer_streams import PeerStreams
+from wingmanmatch_server.interceptors.requests import RequestReader, decoded, deserializer
 
 SERVICE = "grpc.health.v1.Health"
 # What speaks of the process: it is up, and not about to stop.
@@ -42,17 +48,37 @@ class Health:
         self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
         self._wake()
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Return what serves `grpc.health.v1.Health`."""
-        request, response = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
-        handlers = {
-            "Check": grpc.unary_unary_rpc_method_handler(self._check, request.FromString, response.SerializeToString),
-            "List": grpc.unary_unary_rpc_method_handler(
-                self._list, health_pb2.HealthListRequest.FromString, health_pb2.HealthListResponse.SerializeToString
-            ),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch, request.FromString, response.SerializeToString),
-        }
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+    def serving(self) -> dict[str, bool]:
+        """Return for each name whether it is SERVING."""
+        return {name: status == SERVING for name, status in self._statuses.items()}
+
+    def handler(
+        self, streams: PeerStreams | None = None, reader: RequestReader | None = None
+    ) -> grpc.GenericRpcHandler:
+        """Return what serves `grpc.health.v1.Health`.
+
+        `streams` bounds how many watch at a time, and `reader` reads the requests.
+        """
+        reader = reader or RequestReader()
+
+        async def watch(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+            with streams.place(context) if streams else nullcontext():
+                await self._watch(request, context)
+
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Check": grpc.stream_unary_rpc_method_handler(
+                    _reading(reader, self._check), deserializer(health_pb2.HealthCheckRequest), _serialize
+                ),
+                "List": grpc.stream_unary_rpc_method_handler(
+                    _reading(reader, self._list), deserializer(health_pb2.HealthListRequest), _serialize
+                ),
+                "Watch": grpc.stream_stream_rpc_method_handler(
+                    _reading(reader, watch), deserializer(health_pb2.HealthCheckRequest), _serialize
+                ),
+            },
+        )
 
     def _wake(self) -> None:
         for watcher in self._watchers:
@@ -84,3 +110,20 @@ class Health:
                     await changed.wait()
         finally:
             self._watchers.discard(changed)
+
+
+def _reading(reader: RequestReader, serve: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Any]:
+    """Return what reads the one request of a call and serves it."""
+
+    async def handle(requests: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        try:
+            return await serve(decoded(await reader.read(requests)), context)
+        except errors.DomainError as error:
+            await abort(context, error)
+
+    return handle
+
+
+def _serialize(response: Any) -> bytes:
+    data: bytes = response.SerializeToString()
+    return data

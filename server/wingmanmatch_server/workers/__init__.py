@@ -4,7 +4,8 @@ supervisor.py  starts the workers, restarts those that end, and stops all
 process.py     one worker as the supervisor sees it
 assignment.py  what the two tell each other
 backoff.py     how long to wait before a restart
-front.py       the HTTP address: all workers' metrics in one, the rest handed on to a worker
+front.py       the public HTTP address: requests handed on to a worker
+admin.py       the administrator's address: all workers' metrics in one, and which of them are ready
 metrics.py     makes one of several workers' metrics
 
 A port shared by processes cannot be drained without failures, and a process cannot be forked once gRPC runs in it: so

@@ -17,8 +17,14 @@ class Assignment:
 
     grpc_listen: str
     http_listen: str
+    admin_listen: str
     database_url: str | None
     redis_url: str
+
+    @property
+    def listens(self) -> dict[str, str]:
+        """The settings that say where the worker listens."""
+        return {name: getattr(self, name) for name in ("grpc_listen", "http_listen", "admin_listen")}
 
     def to_line(self) -> bytes:
         """Return the line that `read_assignment` reads."""

@@ -1,27 +1,20 @@
-"""The one HTTP address of several workers."""
+"""The one public HTTP address of several workers."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Metric
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 from yarl import URL
 
-from wingmanmatch_server.web import LARGEST_BODY, start_site
-from wingmanmatch_server.workers.metrics import LABEL, merge
 from wingmanmatch_server.workers.process import Worker
 
 log = structlog.get_logger(__name__)
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=1)
-SCRAPE_TIMEOUT = aiohttp.ClientTimeout(total=3)
-OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+WORKER = URL("http://worker")
+SOCKETS_OF_A_WORKER = 128  # connections to one worker, half of them for the world and half for administrators
 # What speaks of one connection (RFC 9110, section 7.6.1), and what is told anew for the other.
 OF_ONE_CONNECTION = frozenset(
     (
@@ -40,40 +33,13 @@ OF_ONE_CONNECTION = frozenset(
 ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
-class SupervisorMetrics:
-    """What the supervisor itself counts."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._restarts = Counter(
-            "wingmanmatch_worker_restarts", "Times that a worker was started again.", (LABEL,), registry=self.registry
-        )
-
-    def restarted(self, index: int) -> None:
-        """Note that a worker was started again."""
-        self._restarts.labels(str(index)).inc()
-
-
 class Front:
-    """Answers `/metrics` for all workers, and hands every other request to one that is up."""
+    """Hands every request to a worker that is up."""
 
-    def __init__(self, workers: Sequence[Worker], sessions: Sequence[aiohttp.ClientSession], own: Collector) -> None:
-        """`sessions` lead to the workers, in their order; `own` are the supervisor's metrics."""
+    def __init__(self, workers: Sequence[Worker], sessions: Sequence[aiohttp.ClientSession]) -> None:
+        """`sessions` lead to the workers, in their order."""
         self._workers = list(zip(workers, sessions, strict=True))
-        self._own = own
         self._turn = 0
-
-    async def metrics(self, request: web.Request) -> web.Response:
-        """Answer with the metrics of all workers that are up, in the format asked for."""
-        texts = await asyncio.gather(*(self._scrape(worker, session) for worker, session in self._workers))
-        found = {str(worker.index): text for (worker, _), text in zip(self._workers, texts, strict=True) if text}
-        up = GaugeMetricFamily("wingmanmatch_worker_up", "1 if the worker told its metrics.", labels=(LABEL,))
-        for worker, _ in self._workers:
-            up.add_metric((str(worker.index),), str(worker.index) in found)
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collected((up, *self._own.collect(), *merge(found))))
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
     async def hand_on(self, request: web.Request) -> web.Response:
         """Answer with what a worker answers; 503 if none can be reached, 504 if it takes too long.
@@ -98,44 +64,20 @@ class Front:
         places = ((self._turn + offset) % len(self._workers) for offset in range(len(self._workers)))
         return [session for worker, session in map(self._workers.__getitem__, places) if worker.is_up]
 
-    async def _scrape(self, worker: Worker, session: aiohttp.ClientSession) -> str:
-        if not worker.is_up:
-            return ""
-        try:
-            async with session.get("/metrics", headers=OPENMETRICS, timeout=SCRAPE_TIMEOUT) as response:
-                return await response.text()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            log.warning("worker_metrics_missing", worker=worker.index, error=type(error).__name__)
-            return ""
-
 
 @asynccontextmanager
-async def serve_front(listen: str, workers: Sequence[Worker], own: Collector) -> AsyncIterator[int]:
-    """Serve HTTP for `workers` on `listen` and yield the port. Raises OSError if the address is taken."""
+async def open_front_routes(workers: Sequence[Worker]) -> AsyncIterator[list[web.RouteDef]]:
+    """Yield the routes that lead to the workers."""
     async with AsyncExitStack() as stack:
-        sessions = [await stack.enter_async_context(_session_to(worker)) for worker in workers]
-        front = Front(workers, sessions, own)
-        application = web.Application(client_max_size=LARGEST_BODY)
-        application.router.add_get("/metrics", front.metrics)
-        application.router.add_route("*", "/{path:.*}", front.hand_on)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        yield await start_site(runner, listen)
+        sessions = [await stack.enter_async_context(session_to(worker.http_socket)) for worker in workers]
+        yield [web.route("*", "/{path:.*}", Front(workers, sessions).hand_on)]
 
 
-class _Collected(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
-def _session_to(worker: Worker) -> aiohttp.ClientSession:
-    connector = aiohttp.UnixConnector(worker.http_socket)
+def session_to(socket: str) -> aiohttp.ClientSession:
+    """Return a session with what answers HTTP on a Unix socket."""
+    connector = aiohttp.UnixConnector(socket, limit=SOCKETS_OF_A_WORKER // 2)
     return aiohttp.ClientSession(
-        "http://worker", connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        WORKER, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
     )
 
 
@@ -143,7 +85,7 @@ async def _ask(session: aiohttp.ClientSession, request: web.Request, body: bytes
     headers = [(name, value) for name, value in request.headers.items() if name.lower() not in OF_ONE_CONNECTION]
     async with session.request(
         request.method,
-        URL(request.raw_path, encoded=True),
+        _address(request),
         headers=headers,
         data=body or None,
         timeout=TIMEOUT,
@@ -155,3 +97,15 @@ async def _ask(session: aiohttp.ClientSession, request: web.Request, body: bytes
         response.headers.clear()
         response.headers.extend(kept)
         return response
+
+
+def _address(request: web.Request) -> URL:
+    """Return where a request leads at a worker: the path exactly as it was sent, whatever host it was sent for."""
+    sent = request.rel_url
+    return WORKER.build(
+        scheme=WORKER.scheme,
+        host=WORKER.raw_host or "",
+        path=sent.raw_path,
+        query_string=sent.raw_query_string,
+        encoded=True,
+    )

@@ -43,8 +43,13 @@ class Worker:
 
     @property
     def http_socket(self) -> str:
-        """The path of the socket on which it answers HTTP."""
+        """The path of the socket on which it answers what the world asks by HTTP."""
         return self._assignment.http_listen.removeprefix("unix:")
+
+    @property
+    def admin_socket(self) -> str:
+        """The path of the socket on which it tells its metrics and whether it is ready."""
+        return self._assignment.admin_listen.removeprefix("unix:")
 
     @property
     def pid(self) -> int | None:

@@ -6,23 +6,26 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
-from wingmanmatch_server.serving import AddressInUse, end_within, longest_stop, stop_signals, with_port
+from wingmanmatch_server.addresses import Addresses, Announce
+from wingmanmatch_server.open_files import OWN_FILES, ConnectionShares, reserve_files
+from wingmanmatch_server.serving import end_within, longest_stop, stop_signals, wanted_connections
 from wingmanmatch_server.settings import Settings
+from wingmanmatch_server.web.listeners import Listeners
+from wingmanmatch_server.web.metrics import HttpMetrics
+from wingmanmatch_server.workers.admin import SupervisorMetrics, open_admin_routes
 from wingmanmatch_server.workers.assignment import Assignment
 from wingmanmatch_server.workers.backoff import Backoff
-from wingmanmatch_server.workers.front import SupervisorMetrics, serve_front
+from wingmanmatch_server.workers.front import SOCKETS_OF_A_WORKER, open_front_routes
 from wingmanmatch_server.workers.process import Worker, WorkerFailed
 
 log = structlog.get_logger(__name__)
 
 LATER = 5.0  # seconds that the supervisor waits longer than a worker may take to stop
-
-# Takes the workers' addresses of gRPC and that of HTTP, each HOST:PORT.
-Announce = Callable[[Sequence[str], str], None]
 
 
 async def supervise(settings: Settings, database_url: str | None, redis_url: str, announce: Announce) -> bool:
@@ -36,16 +39,31 @@ async def supervise(settings: Settings, database_url: str | None, redis_url: str
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="wingmanmatch-"))
         workers = [
-            Worker(index, Assignment(address, f"unix:{folder}/{index}", database_url, redis_url))
+            Worker(
+                index,
+                Assignment(
+                    grpc_listen=address,
+                    http_listen=f"unix:{folder}/{index}",
+                    admin_listen=f"unix:{folder}/{index}-admin",
+                    database_url=database_url,
+                    redis_url=redis_url,
+                ),
+            )
             for index, address in enumerate(addresses(settings))
         ]
-        try:
-            port = await stack.enter_async_context(serve_front(settings.http_listen, workers, metrics.registry))
-        except OSError:
-            raise AddressInUse("HTTP_LISTEN", settings.http_listen) from None
-        http_address = with_port(settings.http_listen, port)
+        listeners = Listeners(settings, _room(settings), HttpMetrics(metrics.registry))
+        front = await stack.enter_async_context(open_front_routes(workers))
+        admin = await stack.enter_async_context(open_admin_routes(workers, metrics.registry))
+        http_address = await stack.enter_async_context(listeners.public(front))
+        admin_address = await stack.enter_async_context(listeners.admin(admin))
         supervisor = Supervisor(workers, metrics.restarted, patience, lambda: end_within(patience + LATER))
-        return await supervisor.run(signals, lambda grpc_addresses: announce(grpc_addresses, http_address))
+        return await supervisor.run(signals, lambda grpc: announce(Addresses(grpc, http_address, admin_address)))
+
+
+def _room(settings: Settings) -> ConnectionShares:
+    """Return how many connections there may be here, where there are none of gRPC but some to each worker."""
+    wanted = replace(wanted_connections(settings), grpc=0)
+    return reserve_files(wanted, OWN_FILES + settings.workers * SOCKETS_OF_A_WORKER)
 
 
 def addresses(settings: Settings) -> list[str]:

@@ -1,5 +1,6 @@
 """`WORKERS=2 wingmanmatch serve`: two processes that serve, one that looks after them."""
 
+import json
 import re
 import signal
 import socket
@@ -21,7 +22,7 @@ from wingmanmatch.system.v1 import system_service_pb2, system_service_pb2_grpc
 from wingmanmatch_server.notification.render import FIELDS
 from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 
-SIGNING_SECRET = "a secret of the test's own, long enough"
+SIGNING_SECRET = "a secret of the test's own that is long enough"
 METHOD = {"grpc_service": "wingmanmatch.system.v1.SystemService", "grpc_method": "GetStatus"}
 
 
@@ -82,14 +83,33 @@ def test_metrics_of_all_workers_are_at_one_address(server: Served) -> None:
     assert sample(server, "wingmanmatch_worker_up") == {"0": 1, "1": 1}
 
 
+def test_metric_families_stand_once(server: Served) -> None:
+    """A family that the supervisor and the workers have is one family."""
+    with urllib.request.urlopen(server.metrics, timeout=10) as answer:
+        types = [line.split()[2] for line in answer.read().decode().splitlines() if line.startswith("# TYPE")]
+    assert "wingmanmatch_http_connections" in types
+    assert len(types) == len(set(types))
+
+
 def test_http_reaches_every_worker(server: Served) -> None:
     """What a single process serves by HTTP is served by whichever worker's turn it is, and so are its errors."""
-    link = UnsubscribeLinks(server.metrics.removesuffix("/metrics"), [SIGNING_SECRET], list(FIELDS))
+    link = UnsubscribeLinks(server.http, [SIGNING_SECRET], list(FIELDS))
     for _ in range(4):
         with urllib.request.urlopen(link.url(str(uuid.uuid4()), next(iter(FIELDS))), timeout=10) as answer:
             assert b"Fewer mails?" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(server.metrics.replace("/metrics", "/unknown"), timeout=10)
+        urllib.request.urlopen(f"{server.http}/unknown", timeout=10)
+
+
+def test_probes_speak_for_all_workers(server: Served) -> None:
+    """The server is ready while a worker is; which ones are, it says in detail."""
+    for path, body in (("livez", b"ok\n"), ("readyz", b"ok\n")):
+        with urllib.request.urlopen(f"{server.admin}/{path}", timeout=10) as answer:
+            assert answer.read() == body
+    with urllib.request.urlopen(f"{server.admin}/healthz", timeout=10) as answer:
+        report = json.load(answer)
+    assert report["ready"] is True
+    assert [report["workers"][worker]["ready"] for worker in "01"] == [True, True]
 
 
 def test_killed_worker_comes_back(server: Served) -> None:
@@ -121,6 +141,8 @@ def test_sigterm_drains_every_worker(server: Served) -> None:
         while health(address) != health_pb2.HealthCheckResponse.NOT_SERVING:
             assert time.monotonic() < deadline
         call(address)
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(f"{server.admin}/readyz", timeout=10)
     left = workers(server)
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(30) == 0
@@ -156,6 +178,7 @@ def test_worker_that_cannot_start_ends_the_server(tmp_path: Path) -> None:
             WORKERS="2",
             GRPC_LISTEN=f"127.0.0.1:{port}",
             HTTP_LISTEN="127.0.0.1:0",
+            ADMIN_LISTEN="127.0.0.1:0",
         )
     assert f"127.0.0.1:{port + 1} is taken by another program" in said
     assert f"worker 1 (127.0.0.1:{port + 1}) ended with status 1 before it answered" in said

@@ -35,6 +35,17 @@ JOURNEYS = (
 )
 # Over PostgreSQL's protocol all of them, over REST the journeys: twice as many would take twice as long.
 CHOSEN = ("-k", "not rest or journey")
+# What the previous version promised and this one's schema withdraws: a place that is used exactly, distances to a tenth
+# of a mile, attackers who all measure from where they are, a candidate who does not exist told apart from others, and
+# an email of each change of a meetup at once.
+WITHDRAWN = (
+    "matching/test_bad_input.py::test_unknown_people",
+    "matching/test_journey.py::test_candidates_come_in_pages",
+    "matching/test_privacy.py::test_attacker_that_can_measure_finds_a_precise_place",
+    "matching/test_privacy.py::test_thousand_probes_find_no_more_than_the_city",
+    "meetup/test_journey.py::test_from_agreement_to_reputation",
+    "meetup/test_journey.py::test_cancelled",
+)
 FEWEST = 180
 PATIENCE = 300.0  # seconds; they take less than a minute on a machine with two processors
 
@@ -51,11 +62,12 @@ def test_previous_code_is_imported(previous: PreviousVersion) -> None:
 
 @pytest.mark.timeout(PATIENCE + 30)
 def test_previous_journeys_on_this_schema(previous: PreviousVersion, tmp_path: Path) -> None:
-    """The previous version's own journeys pass on this version's schema with one migration more."""
+    """The previous version's own journeys, but for WITHDRAWN, pass on this schema with one migration more."""
     places = [f"tests/rpc/{each}" for each in JOURNEYS]
     schema = later_migrations(previous, tmp_path / "migrations")
     report = tmp_path / "report.xml"
-    arguments = (*places, *CHOSEN, f"--junitxml={report}")
+    withdrawn = [f"--deselect=tests/rpc/{each}" for each in WITHDRAWN]
+    arguments = (*places, *CHOSEN, *withdrawn, f"--junitxml={report}")
     result = previous.run_tests(*arguments, timeout=PATIENCE, TEST_MIGRATIONS=str(schema))
     assert result.returncode == 0, result.stdout
     (suite,) = ET.parse(report).getroot().iter("testsuite")

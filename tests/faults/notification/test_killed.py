@@ -130,7 +130,7 @@ async def unreliable_account(outbox: Outbox, server: ResendServer, count: int) -
     rows = [(number,) for number in range(count)]
     await outbox.sql.executemany(
         "select internal.enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{\"decliner_name\": \"Ben\"}',"
-        " 'mail/' || $1::integer, null, 'ann@example.org')",
+        " 'mail/' || $1::integer, null, 'ann+' || $1::integer || '@example.org')",
         rows,
     )
     return {str(row["id"]) for row in await outbox.sql.fetch("select id from notifications")}

@@ -16,7 +16,7 @@ from wingmanmatch_server.settings import Settings
 MAILS = 30
 ENQUEUE = """
 select internal.enqueue_notification('MATCH_DECLINE', gen_random_uuid(), '{"decliner_name": "Ben"}',
-    'mail/' || number, null, 'ann@example.org') from generate_series(1, $1) number
+    'mail/' || number, null, 'ann+' || number || '@example.org') from generate_series(1, $1) number
 """
 STATES = "select state, count(*) from notifications group by state"
 

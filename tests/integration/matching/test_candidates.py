@@ -70,7 +70,7 @@ async def populate(people: People) -> None:
             await people.join(
                 scatter(people.source, centre, spread),
                 experience_level=people.source.choice(list(LEVELS)),
-                location_privacy=people.source.choices(["PRECISE", "CITY_ONLY"], [4, 1])[0],
+                location_privacy=people.source.choices(["APPROXIMATE", "CITY_ONLY"], [4, 1])[0],
                 max_travel_miles=people.source.choice([5, 20, 50, 500]),
                 active=people.source.random() < 0.9,
             )
@@ -119,18 +119,18 @@ async def test_pages_join_to_the_whole_list(world: People) -> None:
     rows, avoided = await read_pool(world)
     for seeker in random.Random(3).sample([row for row in rows if row["active"]], 40):
         pages: list[str] = []
-        after = None
+        position = None
         while True:
-            page = await world.store.list_candidates(seeker["user_id"], radius_miles=500, page_size=7, after=after)
+            page = await world.store.list_candidates(seeker["user_id"], radius_miles=500, page_size=7, after=position)
             pages += [candidate.user_id for candidate in page.candidates]
-            after = page.next_after
-            if after is None:
+            position = page.next_position
+            if position is None:
                 break
         assert pages == expected_candidates(seeker, rows, avoided, 500)
 
 
 async def test_distances_are_shown_as_promised(world: People) -> None:
-    """Distances show tenths of a mile, or steps of five where either person shows only the city, and never zero."""
+    """Distances show whole miles, or steps of five where either person shows only the city, and never zero."""
     rows, _ = await read_pool(world)
     by_id = {row["user_id"]: row for row in rows}
     coarse_seen = fine_seen = 0
@@ -143,30 +143,72 @@ async def test_distances_are_shown_as_promised(world: People) -> None:
                 assert exact <= shown <= max(exact + 5, 5)
                 coarse_seen += 1
             else:
-                assert shown == pytest.approx(max(exact, 0.1), abs=0.0501)
-                assert shown == round(shown, 1)
+                assert shown == max(round(exact), 1)
                 fine_seen += 1
     assert min(coarse_seen, fine_seen) > 50
 
 
-async def test_the_last_candidate_leaves_and_the_page_token_says_so(people: People) -> None:
-    """A page cannot be continued behind somebody who is gone."""
+async def test_pages_go_on_whatever_becomes_of_the_last_person(people: People) -> None:
+    """The next page shows the rest although the last person of the first moved, left, hid or blocked the seeker."""
     seeker = await people.join()
-    with pytest.raises(errors.InvalidArgument) as caught:
-        await people.store.list_candidates(seeker, after=people.new_id())
-    assert (caught.value.reason, caught.value.violations[0].field) == ("PAGE_TOKEN_INVALID", "page_token")
+    everybody = [await people.join(north_of(VIENNA, 2 * step)) for step in range(1, 6)]
+    first = await people.store.list_candidates(seeker, page_size=2)
+    last = everybody[1]
+    assert [each.user_id for each in first.candidates] == everybody[:2]
+    for change in (
+        lambda: people.store.upsert_profile(new_profile(last, north_of(VIENNA, 500))),
+        lambda: people.store.upsert_profile(new_profile(last, north_of(VIENNA, 1))),
+        lambda: people.store.upsert_profile(new_profile(last, north_of(VIENNA, 4), active=False)),
+        lambda: people.store.block_user(last, seeker),
+        lambda: people.store.delete_profile(last),
+    ):
+        await change()
+        page = await people.store.list_candidates(seeker, page_size=2, after=first.next_position)
+        assert [each.user_id for each in page.candidates] == everybody[2:4]
+
+
+async def test_position_that_lacks_something_is_refused(people: People) -> None:
+    """A position without one of its values, as another version may write it, is no position of this list."""
+    seeker = await people.join()
+    position = {"distance": 1.5, "demerit": 0, "user_id": people.new_id()}
+    assert (await people.store.list_candidates(seeker, after=position)).candidates == ()
+    for name in position:
+        with pytest.raises(errors.InvalidArgument) as caught:
+            await people.store.list_candidates(seeker, after=position | {name: None})
+        assert (caught.value.reason, caught.value.violations[0].field) == ("PAGE_TOKEN_INVALID", "page_token")
+
+
+async def test_version_before_goes_on_behind_candidates_only(people: People) -> None:
+    """`p_after`, which servers of the version before send, ranks nobody whom the seeker could not see anyway."""
+    seeker, blocker, inactive, candidate = await people.join_many(4)
+    await people.store.block_user(blocker, seeker)
+    await people.store.upsert_profile(new_profile(inactive, VIENNA, active=False))
+    far = await people.join(north_of(VIENNA, 60))
+    behind = await people.join(north_of(VIENNA, 3))
+    call = people.store._database.call
+    page = await call("list_candidates", p_user_id=seeker, p_radius_miles=25.0, p_page_size=1, p_after=None)
+    assert page["next_after"] == candidate
+    page = await call("list_candidates", p_user_id=seeker, p_radius_miles=25.0, p_page_size=1, p_after=candidate)
+    assert ([each["user_id"] for each in page["candidates"]], page["next_after"]) == ([behind], None)
+    for nobody in (blocker, inactive, far, seeker, people.new_id()):
+        with pytest.raises(errors.InvalidArgument) as caught:
+            await call("list_candidates", p_user_id=seeker, p_after=nobody)
+        assert (caught.value.reason, caught.value.violations[0].field) == ("PAGE_TOKEN_INVALID", "page_token")
 
 
 async def test_edge_of_the_radius(people: People) -> None:
-    """Just inside the radius asked, one's own limit and the other's is in; just outside any of them is not."""
+    """Just inside the radius asked, and well inside one's own limit and the other's, is in; outside any is not."""
     seeker = await people.join(max_travel_miles=30)
-    inside = await people.join(north_of(VIENNA, 9.99), max_travel_miles=10)
-    await people.join(north_of(VIENNA, 10.01), max_travel_miles=10)
-    far = await people.join(north_of(VIENNA, 29.99), max_travel_miles=500)
-    await people.join(north_of(VIENNA, 30.01), max_travel_miles=500)
-    assert await people.candidates(seeker, radius_miles=500) == [inside, far]
-    assert await people.candidates(seeker, radius_miles=29.98) == [inside]
-    assert await people.candidates(seeker, radius_miles=9.98) == []
+    near = await people.join(north_of(VIENNA, 8), max_travel_miles=10)
+    await people.join(north_of(VIENNA, 12), max_travel_miles=10)
+    far = await people.join(north_of(VIENNA, 28), max_travel_miles=500)
+    await people.join(north_of(VIENNA, 32), max_travel_miles=500)
+    rows = {row["user_id"]: row for row in (await read_pool(people))[0]}
+    to_near, to_far = (great_circle_miles(rows[seeker], rows[each]) for each in (near, far))
+    assert await people.candidates(seeker, radius_miles=500) == [near, far]
+    assert await people.candidates(seeker, radius_miles=to_far + 1e-6) == [near, far]
+    assert await people.candidates(seeker, radius_miles=to_far - 1e-6) == [near]
+    assert await people.candidates(seeker, radius_miles=to_near - 1e-6) == []
 
 
 async def test_levels_are_the_same_or_neighbours(people: People) -> None:

@@ -1,12 +1,14 @@
 """Profiles: what is stored, what is refused, and what a place gives away."""
 
-import math
 from typing import Any
 
 import pytest
 
 from support.people import VIENNA, People, Place, new_profile, north_of
+from support.places import cell_of, meters
+from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch_server import errors
+from wingmanmatch_server.matching.messages import profile_message
 
 
 async def pool_point(people: People, user_id: str) -> Place:
@@ -15,19 +17,12 @@ async def pool_point(people: People, user_id: str) -> Place:
     return row["latitude"], row["longitude"]
 
 
-def cell(place: Place) -> tuple[int, int]:
-    """Return the cell of a tenth of a degree that holds the place, as the design defines it."""
-    band = min(math.floor((place[0] + 90) * 10), 1799)
-    cells = max(1, math.floor(3600 * math.cos(math.radians(band / 10 - 89.95))))
-    return band, min(math.floor((place[1] + 180) / 360 * cells), cells - 1)
-
-
 async def test_profile_comes_back_as_stored_without_the_place(shared: People) -> None:
     """All fields come back, the location does not."""
     asked = new_profile(shared.new_id(), VIENNA)
-    stored = await shared.store.upsert_profile(asked)
+    stored = (await shared.store.upsert_profile(asked)).profile
     del asked["location"]
-    assert {name: getattr(stored, name) for name in asked} == asked
+    assert {name: getattr(stored, name) for name in asked} == asked | {"location_privacy": "PRECISE"}
     assert await shared.store.get_profile(asked["user_id"]) == stored
     result = await shared.store._database.call("get_profile", p_user_id=asked["user_id"])
     assert set(result["profile"]) - set(asked) == {"create_time", "update_time"}
@@ -45,7 +40,7 @@ async def test_defaults(people: People) -> None:
         "time_zone": "",
         "location": {"latitude": 0, "longitude": 0},
     }
-    stored = await people.store.upsert_profile(profile)
+    stored = (await people.store.upsert_profile(profile)).profile
     assert (stored.location_privacy, stored.max_travel_miles, stored.active) == ("PRECISE", 20, True)
     assert (stored.time_zone, stored.locale, stored.bio) == ("UTC", "en", "")
 
@@ -54,10 +49,11 @@ async def test_profile_is_replaced_and_keeps_its_place(people: People) -> None:
     """A later upsert replaces every field, keeps create_time, and keeps the place it does not name."""
     ann = await people.join()
     created = (await people.store.get_profile(ann)).create_time
-    answer = await people.store.upsert_profile(new_profile(ann, None, bio="", first_name="Anna"))
+    place = await pool_point(people, ann)
+    answer = (await people.store.upsert_profile(new_profile(ann, None, bio="", first_name="Anna"))).profile
     assert (answer.first_name, answer.bio) == ("Anna", "")
     assert answer.create_time == created
-    assert await pool_point(people, ann) == VIENNA
+    assert await pool_point(people, ann) == place
 
 
 async def test_unknown_profile(shared: People) -> None:
@@ -141,46 +137,71 @@ async def test_bad_lists_and_answers_are_named(people: People) -> None:
         assert caught.value.violations[0].field == field
 
 
-async def test_precise_people_are_where_they_are(shared: People) -> None:
-    """Matching uses the true place of a person who shows it."""
-    assert await pool_point(shared, await shared.join((12.5, -71.25))) == (12.5, -71.25)
-
-
+@pytest.mark.parametrize("privacy", ["APPROXIMATE", "CITY_ONLY"])
 @pytest.mark.parametrize(
     "place",
     [VIENNA, (0.0, 0.0), (-16.8, 179.999), (-16.8, 180.0), (-16.8, -180.0), (89.99, 20.0), (90.0, 0.0), (-90.0, 7.0)],
 )
-async def test_city_only_point_is_of_the_same_cell(shared: People, place: Place) -> None:
-    """The stand-in for a hidden place lies in the cell of the place, about seven miles wide and high."""
-    ann = await shared.join(place, location_privacy="CITY_ONLY")
+async def test_stand_in_is_that_of_the_published_grid(shared: People, place: Place, privacy: str) -> None:
+    """Matching uses a point of the place's own cell, which anybody can work out from the person and the cell."""
+    ann = await shared.join(place, location_privacy=privacy)
+    cell = cell_of(place, city_only=privacy == "CITY_ONLY")
     point = await pool_point(shared, ann)
+    assert point == pytest.approx(cell.stand_in(ann), abs=1e-12)
     assert point != place
-    assert cell(point) == cell(place)
+    assert cell_of(point, city_only=privacy == "CITY_ONLY") == cell
 
 
-async def test_city_only_point_depends_on_person_and_cell_alone(people: People) -> None:
+@pytest.mark.parametrize("latitude", [0.005, 33.3, -48.21, 60.0, 71.0, -82.5])
+@pytest.mark.parametrize(("city_only", "smallest", "largest"), [(False, 1100, 1140), (True, 11_000, 11_300)])
+def test_cells_have_one_size_everywhere(latitude: float, *, city_only: bool, smallest: int, largest: int) -> None:
+    """A cell's sides, in metres, are alike from the equator to the far north."""
+    cell = cell_of((latitude, 12.34), city_only=city_only)
+    sides = meters(cell.at(0, 0.5), cell.at(1, 0.5)), meters(cell.at(0.5, 0), cell.at(0.5, 1))
+    assert all(smallest < side < largest for side in sides), sides
+
+
+@pytest.mark.parametrize("privacy", ["APPROXIMATE", "CITY_ONLY"])
+async def test_stand_in_depends_on_person_and_cell_alone(people: People, privacy: str) -> None:
     """Wherever in the cell a person is, matching sees one and the same point; another cell or person has another."""
-    ann, ben = await people.join_many(2, VIENNA, location_privacy="CITY_ONLY")
+    ann, ben = await people.join_many(2, VIENNA, location_privacy=privacy)
+    cell = cell_of(VIENNA, city_only=privacy == "CITY_ONLY")
     points = set()
-    inside = [(48.2001 + step / 1000, 16.3101 + step / 1000) for step in range(0, 99, 7)]
-    assert len({cell(place) for place in inside}) == 1
-    for place in inside:
-        await people.store.upsert_profile(new_profile(ann, place, location_privacy="CITY_ONLY"))
+    for step in range(8):
+        place = cell.at(0.01 + step * 0.14, 0.99 - step * 0.14)
+        await people.store.upsert_profile(new_profile(ann, place, location_privacy=privacy))
         points.add(await pool_point(people, ann))
-    await people.store.upsert_profile(new_profile(ben, inside[0], location_privacy="CITY_ONLY"))
     assert len(points) == 1
     assert await pool_point(people, ben) not in points
-    await people.store.upsert_profile(new_profile(ann, north_of(inside[0], 8), location_privacy="CITY_ONLY"))
+    await people.store.upsert_profile(new_profile(ann, north_of(cell.centre, 8), location_privacy=privacy))
     assert await pool_point(people, ann) not in points
 
 
 async def test_privacy_can_be_switched_without_telling_the_place_again(people: People) -> None:
-    """Going city-only hides the place from matching, and going back finds it."""
+    """Going city-only makes the area larger, and going back finds the smaller one."""
     ann = await people.join()
+    before = await pool_point(people, ann)
     await people.store.upsert_profile(new_profile(ann, None, location_privacy="CITY_ONLY"))
-    assert await pool_point(people, ann) != VIENNA
+    city = await pool_point(people, ann)
     await people.store.upsert_profile(new_profile(ann, None))
-    assert await pool_point(people, ann) == VIENNA
+    assert city == pytest.approx(cell_of(VIENNA, city_only=True).stand_in(ann), abs=1e-12)
+    assert await pool_point(people, ann) == before
+
+
+@pytest.mark.parametrize("word", ["PRECISE", "APPROXIMATE", "", None])
+async def test_both_versions_words_for_the_default_are_one(shared: People, word: str | None) -> None:
+    """What the version before calls PRECISE is APPROXIMATE, and stored under the word that both can read."""
+    stored = (await shared.store.upsert_profile(new_profile(shared.new_id(), VIENNA, location_privacy=word))).profile
+    assert stored.location_privacy == "PRECISE"
+    assert profile_message(stored).location_privacy == matching_pb2.LOCATION_PRIVACY_APPROXIMATE
+
+
+async def test_only_the_export_has_the_true_place(shared: People) -> None:
+    """A person's own export has the place as it was sent, and speaks of privacy as the API does."""
+    ann = await shared.join((12.5, -71.25))
+    (record,) = (await shared.store.list_export_records(ann, "PROFILE")).records
+    assert record["location"] == {"latitude": 12.5, "longitude": -71.25}
+    assert record["location_privacy"] == "APPROXIMATE"
 
 
 async def test_upsert_leaves_a_pending_match_alone(people: People) -> None:

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 from support.people import People, in_hours, open_people
 from wingmanmatch_server import errors
 
+MOVES_A_DAY = 5
 PEOPLE = 4  # two pairs, of which all may change partners
 INVITATION, APART, ANSWERS = 72, 168, 168  # hours
 # Time passes by whole hours and meet-ups are at half ones, so no outcome hangs on the time that the test takes.
@@ -55,6 +56,7 @@ class Meetup:
     time: float
     state: str = "SCHEDULED"
     answers: dict[int, str] = field(default_factory=dict)
+    moves: list[float] = field(default_factory=list)
 
     def at(self, now: float) -> str:
         """Return the state at a moment."""
@@ -252,9 +254,12 @@ class Machine(RuleBasedStateMachine):
             assert answer == refused
         elif lead < 0:
             assert answer == "MEETUP_TIME_PAST"
+        elif len([moved for moved in meetup.moves if moved > self.model.now - 24]) == MOVES_A_DAY:
+            assert answer == "MEETUP_MOVED_TOO_OFTEN"
         else:
             assert answer.id == meetup.id
             meetup.time = self.model.now + lead
+            meetup.moves.append(self.model.now)
 
     @precondition(lambda self: self.model.meetups)
     @rule(which=latest, side=sides)

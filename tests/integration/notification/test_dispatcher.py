@@ -16,7 +16,9 @@ async def test_row_becomes_a_file(outbox: Outbox, journal: Journal, tmp_path: Pa
     """A mail written while the dispatcher sleeps is soon in the folder, and its row says so."""
     async with running(create_dispatcher(outbox, OutboxMailer(tmp_path))):
         payload = {"inviter_name": "Ben", "venue_suggestion": "Café Central"}
-        notification_id = await outbox.enqueue(kind="MATCH_INVITATION", payload=payload)
+        notification_id = await outbox.enqueue(
+            kind="MATCH_INVITATION", payload=payload, recipient_email="ann@example.org"
+        )
         await journal.seen("notification_attempted")
     row = await outbox.row(notification_id)
     message = message_from_bytes((tmp_path / row["provider_message_id"]).read_bytes(), policy=default)
@@ -29,8 +31,8 @@ async def test_address_reaches_no_log(outbox: Outbox, journal: Journal) -> None:
     """Of a mail's way the log holds ids and outcomes, never the recipient or the content."""
     provider = Provider(Delivery(Outcome.NOT_ACCEPTED, error="ConnectError"), RuntimeError("ann@example.org is full"))
     async with running(create_dispatcher(outbox, provider)):
-        await outbox.enqueue()
-        await outbox.enqueue(kind="MEETUP_MOVED")
+        await outbox.enqueue(recipient_email="ann@example.org")
+        await outbox.enqueue(kind="MEETUP_MOVED", recipient_email="ann@example.org")
         events = await journal.seen("notification_attempted", 4)
     assert {event["state"] for event in events} == {"PENDING", "SENT", "DEAD"}
     assert "ann@" not in str(journal.entries)

@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
 from support.outbox import Outbox
 from support.webhooks import SECRET, SignedEvent, body_of, sign
@@ -23,7 +22,7 @@ from wingmanmatch_server.notification.unsubscribe import UnsubscribeLinks
 from wingmanmatch_server.notification.webhook import STATES, Webhooks, read_event
 from wingmanmatch_server.resilience.breaker import Breaker, Limits
 from wingmanmatch_server.resilience.retry import Retry, RetryLimits
-from wingmanmatch_server.web import serve_web
+from wingmanmatch_server.web.server import serve_http
 
 NEXT_SECRET = "whsec_" + "A" * 44
 LINKS = UnsubscribeLinks("https://notify.example.org/", ["a secret for links, 32 characters"], list(FIELDS))
@@ -54,7 +53,7 @@ async def serving(outbox: Outbox, store: NotificationStore) -> AsyncIterator[Sit
     """Serve the endpoint over a store on a port of its own."""
     routes = notification_routes(store, Webhooks([SECRET, NEXT_SECRET]), LINKS)
     async with (
-        serve_web("127.0.0.1:0", CollectorRegistry(), routes) as port,
+        serve_http("127.0.0.1:0", routes) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         yield Site(session, outbox)
@@ -196,6 +195,22 @@ async def test_both_secrets_and_signatures_hold(site: Site) -> None:
 async def test_strange_but_signed(site: Site, payload: bytes) -> None:
     """What is signed and unknown to us is taken, so that the provider does not repeat it for hours."""
     assert await site.tell(sign(payload)) == 204
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type": "email.\\u0000delivered"}',
+        b'{"type": "email.delivered", "data": {"email_id": "a\\u0000b"}}',
+        b'{"type": "email.bounced", "data": {"bounce": {"type": "Permanent"}, "to": ["a\\u0000b@example.org"]}}',
+        b'{"type": "email.delivered", "created_at": "0001-01-01T00:00:00+14:00"}',
+        b'{"type": "email.delivered", "created_at": "9999-12-31T23:59:59-14:00"}',
+    ],
+)
+async def test_signed_and_not_storable(site: Site, payload: bytes) -> None:
+    """What no database can keep is refused as the sender's mistake, not reported as ours."""
+    assert await site.tell(sign(payload)) == 400
+    assert await site.outbox.sql.fetchval("select count(*) from delivery_events") == 0
 
 
 async def test_too_large(site: Site) -> None:

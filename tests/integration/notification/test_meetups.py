@@ -49,6 +49,13 @@ class Meetup:
         rows = await self.outbox.sql.fetch(query, uuid.UUID(self.people[name]), state, kind)
         return [await self.outbox.row(str(row["id"])) for row in rows]
 
+    async def tell(self) -> None:
+        """Let everybody have got the emails about changes that wait."""
+        await self.outbox.sql.execute(
+            "update notifications set state = 'SENT', sent_time = now()"
+            " where state = 'PENDING' and kind <> 'SESSION_REMINDER'"
+        )
+
     async def fall_due(self) -> None:
         """Let the time come for every mail that waits."""
         await self.outbox.sql.execute("update notifications set next_attempt_time = now() where state = 'PENDING'")
@@ -125,6 +132,7 @@ async def test_reminders_move_along(meetup: Meetup) -> None:
 @pytest.mark.parametrize("end", [Meetup.cancel, Meetup.end_match])
 async def test_reminders_go_with_the_meetup(meetup: Meetup, end: Callable[[Meetup], Any]) -> None:
     """What is called off has no reminders, and both are told."""
+    await meetup.tell()
     await end(meetup)
     for name in ZONES:
         assert await meetup.mails(name) == []
@@ -157,6 +165,7 @@ async def test_true_mail_goes_out(meetup: Meetup, kind: str) -> None:
 
 async def test_news_of_a_change_are_outdated_by_the_next(meetup: Meetup) -> None:
     """Of two moves only the second is told; back on the old time is a change of its own."""
+    await meetup.tell()
     await meetup.move()
     first = await meetup.claim("MEETUP_MOVED")
     await meetup.do("reschedule_meetup", p_meetup_id=meetup.id, p_scheduled_time=meetup.time.isoformat())

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,11 @@ refill_per_second = 0.01
 [[policies.own.overrides]]
 subject = "free"
 unlimited = true
+
+[[policies.backend_api.overrides]]
+subject = "named"
+capacity = 3
+refill_per_second = 0.01
 """
 
 
@@ -168,6 +174,37 @@ async def test_overrides(limits: OpenLimiter, subject: str) -> None:
     assert await limits.allowed("own", subject, 5) == 2
     await limits.limiter.reset("own", subject, "")
     assert [answer.allowed for answer in (await limits.limiter.decide(asks[:3])).answers] == [1, 1, 1]
+
+
+async def backend_calls(limits: OpenLimiter, backend: str, attempts: int, **options: Any) -> list[str]:
+    """Spend as a backend so often; return the policies that denied, empty text where none did."""
+    denied = []
+    for _ in range(attempts):
+        try:
+            await limits.limiter.spend_as_backend(backend, **options)
+        except errors.RateLimited as error:
+            denied.append(error.policy)
+        else:
+            denied.append("")
+    return denied
+
+
+async def test_a_backend_has_a_bucket_of_its_size(limits: OpenLimiter, subject: str) -> None:
+    """Its key's size is two seconds of calls; an override of the policy for its name comes before."""
+    await limits.limiter.reset("backend_api", "named", "")
+    assert await backend_calls(limits, subject, 3, calls_per_second=1) == ["", "", "backend_api"]
+    assert await backend_calls(limits, "named", 4, calls_per_second=1) == ["", "", "", "backend_api"]
+    assert await backend_calls(limits, subject + "x", 50) == [""] * 50
+
+
+async def test_a_backend_pays_with_the_user_or_not_at_all(limits: OpenLimiter, subject: str) -> None:
+    """Where either bucket denies, neither is charged, and the one that denied is named."""
+    options: dict[str, Any] = {"calls_per_second": 2, "protected": ("own", subject)}
+    assert await backend_calls(limits, subject, 3, **options) == ["", "", "own"]
+    assert await backend_calls(limits, subject, 3, calls_per_second=2) == ["", "", "backend_api"]
+    options["protected"] = ("own", subject + "x")
+    assert await backend_calls(limits, subject, 1, **options) == ["backend_api"]
+    assert await limits.allowed("own", subject + "x", 3) == 2
 
 
 async def test_a_repeated_request_spends_once(limits: OpenLimiter, subject: str) -> None:

@@ -107,7 +107,7 @@ async def test_dump_opens_no_session(redis: RedisServer, store: SessionStore) ->
     for hidden in (*tokens, *request_ids, *(secret.hex() for secret in secrets), *(token[:43] for token in tokens)):
         assert hidden.lower() not in dump
     assert all(repr(secret)[2:-1] not in repr(found) for secret in secrets)
-    assert len(found) == 2 + 1 + 4
+    assert len(found) == 2 + 1 + 4 + 1, "sessions, their index, requests, their index"
     for candidate in _strings(found):
         assert await session_of(store, candidate) is None
 

@@ -12,9 +12,11 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
-from wingmanmatch_server.web import LARGEST_BODY, start_site
+from wingmanmatch_server.web.limits import BETWEEN_PROCESSES, HttpLimits
+from wingmanmatch_server.web.server import serve_http
+from wingmanmatch_server.workers.admin import open_admin_routes
 from wingmanmatch_server.workers.assignment import Assignment
-from wingmanmatch_server.workers.front import serve_front
+from wingmanmatch_server.workers.front import open_front_routes
 from wingmanmatch_server.workers.process import Worker
 
 
@@ -29,7 +31,9 @@ class Inside:
     """A worker's HTTP, and the requests it had."""
 
     def __init__(self, index: int, folder: Path) -> None:
-        self.worker = Worker(index, Assignment("127.0.0.1:1", f"unix:{folder}/{index}", None, ""))
+        self.worker = Worker(
+            index, Assignment("127.0.0.1:1", f"unix:{folder}/{index}", f"unix:{folder}/{index}-admin", None, "")
+        )
         self.worker.is_up = True
         self.requests: list[tuple[str, str, bytes]] = []
         self.headers: dict[str, str] = {}
@@ -44,15 +48,9 @@ class Inside:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Answer on the worker's socket."""
-        application = web.Application()
-        application.router.add_route("*", "/{path:.*}", self.answer)
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        await start_site(runner, f"unix:{self.worker.http_socket}")
-        try:
+        routes = [web.route("*", "/{path:.*}", self.answer)]
+        async with serve_http(f"unix:{self.worker.http_socket}", routes, limits=BETWEEN_PROCESSES):
             yield
-        finally:
-            await runner.cleanup()
 
 
 @asynccontextmanager
@@ -63,7 +61,9 @@ async def front_of(*inside: Inside, away: tuple[Inside, ...] = ()) -> AsyncItera
             if each not in away:
                 await stack.enter_async_context(each.serving())
         workers = [each.worker for each in inside]
-        port = await stack.enter_async_context(serve_front("127.0.0.1:0", workers, CollectorRegistry()))
+        front = await stack.enter_async_context(open_front_routes(workers))
+        admin = await stack.enter_async_context(open_admin_routes(workers, CollectorRegistry()))
+        port = await stack.enter_async_context(serve_http("127.0.0.1:0", [*admin, *front]))
         yield await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
 
 
@@ -113,7 +113,7 @@ async def test_large_body_is_refused(folder: Path) -> None:
     inside = Inside(0, folder)
     async with (
         front_of(inside) as session,
-        session.post("/webhooks/resend", data=io.BytesIO(bytes(LARGEST_BODY + 1))) as answer,
+        session.post("/webhooks/resend", data=io.BytesIO(bytes(HttpLimits().max_body + 1))) as answer,
     ):
         assert answer.status == 413
     assert inside.requests == []

@@ -170,6 +170,10 @@ class OneKey:
         credentials = [value for key, value in context.invocation_metadata() if key == "authorization"]
         return Caller("booking", scopes=frozenset({"matching"})) if credentials == ["Bearer key"] else None
 
+    def trusts(self, _caller: Caller) -> bool:
+        """Revoke nothing."""
+        return True
+
 
 @pytest.mark.parametrize(("metadata", "code"), [((), "UNAUTHENTICATED"), ((("authorization", "Bearer key"),), "OK")])
 async def test_identity_comes_before_validation(metadata: tuple[tuple[str, str], ...], code: str) -> None:

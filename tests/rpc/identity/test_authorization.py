@@ -3,13 +3,12 @@
 import random
 import string
 from collections.abc import AsyncIterator
-from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message_factory import GetMessageClass
 
+from support.any_method import begin, request_of
 from support.credentials import (
     ADMIN_KEY,
     KEY,
@@ -74,26 +73,9 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
             yield channel
 
 
-def request_of(method: MethodDescriptor, user_id: str) -> Any:
-    """Return a request that names a user where the policy says the user stands, and is otherwise empty."""
-    request = message = GetMessageClass(method.input_type)()
-    path = policy(method).user_field
-    if path:
-        *parents, field = path.split(".")
-        for parent in parents:
-            message = getattr(message, parent)
-        setattr(message, field, user_id)
-    return request
-
-
 async def call(channel: grpc.aio.Channel, method: MethodDescriptor, credential: str | None) -> Failure:
     """Call an RPC with a request about OWN and return how it failed, as all do here."""
-    path = f"/{method.containing_service.full_name}/{method.name}"
-    arity = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
-    multi = getattr(channel, arity)(path, request_serializer=lambda message: message.SerializeToString())
-    request = request_of(method, OWN)
-    begun = multi(iter([request]) if method.client_streaming else request, timeout=10, metadata=bearer(credential))
-    return await failure_of(begun.read() if method.server_streaming else begun)
+    return await failure_of(begin(channel, method, OWN, credential))
 
 
 @pytest.mark.parametrize("caller", CALLERS)
@@ -175,13 +157,14 @@ async def test_forged_none_algorithm_is_no_credential(channel: grpc.aio.Channel)
 
 
 async def test_logs_name_callers_and_hold_no_credential() -> None:
-    """The access log knows back ends by name and users as users; keys, tokens and ids are not in it."""
+    """The access log knows back ends by name and users as users; keys, tokens, ids and addresses are not in it."""
     edge = Edge()
+    token = user_token(OWN, email="ann@example.org")
     async with open_identity(Settings(_env_file=None, **SETTINGS)) as identity:
         handler = guarded_handler(MATCHING, None, edge.replaced(identity), identity)
         async with channel_to(Application([handler], Health(()), edge.registry)) as channel:
-            for credential in (KEY, user_token(OWN), None, "garbage"):
+            for credential in (KEY, token, None, "garbage"):
                 await call(channel, MATCHING.methods_by_name["GetProfile"], credential)
     log = b"".join(edge.log_lines()).decode()
     assert [name in log for name in ('"booking"', '"user"', '"local"')] == [True, True, True]
-    assert not any(secret in log for secret in (KEY, user_token(OWN)[:20], "garbage", OWN))
+    assert not any(secret in log for secret in (KEY, token[:20], "garbage", OWN, "ann@example.org"))

@@ -16,6 +16,8 @@ from wingmanmatch_server.bootstrap import Application
 from wingmanmatch_server.bootstrap.identity import open_identity
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.interceptors.door import guarded_handler
+from wingmanmatch_server.interceptors.peer import peer_address_behind
+from wingmanmatch_server.interceptors.throttle import Throttle
 from wingmanmatch_server.serving import credentials_of, listening
 from wingmanmatch_server.settings import Settings
 from wingmanmatch_server.system.health import Health
@@ -51,10 +53,11 @@ class Authority:
 
     def settings(self, *, mutual: bool) -> Settings:
         """Return settings that serve TLS with these files."""
+        entries = f"{SETTINGS['api_keys']},billing.internal:matching:certificate"
         files = {"tls_cert_file": self.folder / "cert.pem", "tls_key_file": self.folder / "key.pem"}
         if mutual:
             files["tls_client_ca_file"] = self.folder / "ca.pem"
-        return Settings(_env_file=None, **SETTINGS, **files)
+        return Settings(_env_file=None, **SETTINGS | {"api_keys": entries}, **files)
 
     def channel(self, port: int, client: trustme.LeafCert | None = None) -> grpc.aio.Channel:
         """Return a channel that trusts the authority and shows a certificate, if it has one."""
@@ -100,7 +103,7 @@ async def test_key_over_tls(authority: Authority) -> None:
 
 
 async def test_certificate_names_the_caller(authority: Authority) -> None:
-    """A client certificate's name is the caller; a key sent beside it counts instead."""
+    """A client certificate's name is the caller, by its entry; a key sent beside it counts instead."""
     notes = Notes()
     async with serving(authority.settings(mutual=True), notes) as port:
         client = authority.ca.issue_cert("billing.internal")
@@ -110,6 +113,44 @@ async def test_certificate_names_the_caller(authority: Authority) -> None:
                 call = channel.unary_unary(f"/{MATCHING.full_name}/GetReputation")
                 await failure_of(call(user, timeout=10, metadata=bearer(credential)))
     assert notes.callers == ["billing.internal", "booking"]
+
+
+class Charges:
+    """Notes which backends were charged, at which size, and for whom besides."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, int | None, tuple[str, str] | None]] = []
+
+    async def spend(self, policy: str, subject: str, caller: str) -> None:
+        """Fail: nobody but backends calls here."""
+        raise AssertionError(policy, subject, caller)
+
+    async def spend_as_backend(
+        self, backend: str, calls_per_second: int | None, protected: tuple[str, str] | None = None
+    ) -> None:
+        """Charge one."""
+        self.noted.append((backend, calls_per_second, protected))
+
+
+async def test_a_certificates_calls_are_charged_to_its_name(authority: Authority) -> None:
+    """They are charged as a key's calls are: to the name, at the size of its entry, and to no user that they name."""
+    charges, edge = Charges(), Edge()
+    settings = authority.settings(mutual=True).model_copy(update={"api_keys": "billing.internal:*:certificate:7"})
+    async with open_identity(settings) as identity:
+        replaced = [
+            Throttle(charges, peer_address_behind(())) if isinstance(each, Throttle) else each
+            for each in edge.replaced(identity)
+        ]
+        application = Application([guarded_handler(MATCHING, Notes(), replaced, identity)], Health(()), edge.registry)
+        async with (
+            listening(application, "localhost:0", credentials_of(settings)) as (_, port),
+            authority.channel(port, authority.ca.issue_cert("billing.internal")) as channel,
+        ):
+            for method in ("GetProfile", "RequestMatch"):
+                user = b"\x0a\x2400000000-0000-4000-8000-000000000001"
+                await failure_of(channel.unary_unary(f"/{MATCHING.full_name}/{method}")(user, timeout=10))
+    protected = ("match_request", "00000000-0000-4000-8000-000000000001")
+    assert charges.noted == [("billing.internal", 7, None), ("billing.internal", 7, protected)]
 
 
 async def test_certificates_of_others_are_refused(authority: Authority) -> None:

@@ -113,7 +113,7 @@ async def test_page_token_of_another_list(client: Stubs) -> None:
 
 
 async def test_unknown_people(client: Stubs) -> None:
-    """Whoever has no profile is told so, and an unknown candidate is told apart from oneself."""
+    """Whoever has no profile is told so; an unknown candidate is like one who cannot be invited."""
     nobody, somebody = str(uuid.uuid4()), (await join(client)).user_id
     matching = client.matching
     calls = {
@@ -126,7 +126,7 @@ async def test_unknown_people(client: Stubs) -> None:
         assert (name, failure.code, failure.reason) == (name, grpc.StatusCode.NOT_FOUND, "PROFILE_NOT_FOUND")
         assert failure.metadata == {"user_id": nobody}
     failure = await failure_of(invite(client, somebody, nobody))
-    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "CANDIDATE_NOT_FOUND")
+    assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CANDIDATE_UNAVAILABLE")
 
 
 async def test_oneself_is_no_candidate(client: Stubs) -> None:

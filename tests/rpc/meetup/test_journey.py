@@ -78,7 +78,7 @@ class Pair:
 @pytest.fixture
 async def pair(client: Stubs) -> Pair:
     """Two new people, far from all others."""
-    requester, invitee = await join_pair(client, email=f"{uuid.uuid4()}@example.org")
+    requester, invitee = await join_pair(client)
     match = await invite(client, requester, invitee)
     await invite(client, invitee, requester)
     return Pair(client, requester, invitee, match.id)
@@ -99,6 +99,16 @@ async def mails(
     return [email.message_from_bytes(path.read_bytes(), EmailMessage, policy=email.policy.default) for (path,) in found]
 
 
+async def fall_due(sql: asyncpg.Connection, meetup_id: str) -> None:
+    """Let the two minutes be over for which emails about a change of a meetup wait for others."""
+    await sql.execute(
+        """update notifications set send_time = now(), next_attempt_time = now()
+            where payload ->> 'meetup_id' = $1 and state = 'PENDING' and kind <> 'SESSION_REMINDER'""",
+        meetup_id,
+    )
+    await sql.execute("select pg_notify('notifications', '')")
+
+
 def entry_of(message: EmailMessage) -> str:
     """Return the calendar entry that came with a mail."""
     (entry,) = [part for part in message.iter_attachments() if part.get_content_type() == "text/calendar"]
@@ -111,6 +121,7 @@ async def test_from_agreement_to_reputation(client: Stubs, pair: Pair, sql: asyn
     meetup = await pair.schedule()
     assert meetup.state == meetup_pb2.MEETUP_STATE_SCHEDULED
     assert meetup.expire_time.ToDatetime() - meetup.scheduled_time.ToDatetime() == timedelta(days=7)
+    await fall_due(sql, meetup.id)
     scheduled = await mails(data_dir, sql, meetup.id, 0, "MEETUP_SCHEDULED")
     assert [entry_of(mail).count("SEQUENCE:0") for mail in scheduled] == [1, 1]
 
@@ -118,6 +129,7 @@ async def test_from_agreement_to_reputation(client: Stubs, pair: Pair, sql: asyn
         meetup_id=meetup.id, user_id=pair.invitee, scheduled_time=datetime.now(UTC) + 80 * HOUR, venue_name="Augarten"
     )
     meetup = (await client.meetup.RescheduleMeetup(move, timeout=TIMEOUT)).meetup
+    await fall_due(sql, meetup.id)
     moved = await mails(data_dir, sql, meetup.id, 1, "MEETUP_MOVED")
     assert [entry_of(mail).count("SEQUENCE:1") for mail in moved] == [1, 1]
     assert all("LOCATION:Augarten" in entry_of(mail) for mail in moved)
@@ -159,9 +171,12 @@ async def test_no_show(client: Stubs, pair: Pair, sql: asyncpg.Connection) -> No
 async def test_cancelled(client: Stubs, pair: Pair, sql: asyncpg.Connection, data_dir: Path) -> None:
     """Both get a mail that takes the entry out of their calendars."""
     meetup = await pair.schedule()
+    await fall_due(sql, meetup.id)
+    assert len(await mails(data_dir, sql, meetup.id, 0, "MEETUP_SCHEDULED")) == 2
     request = meetup_service_pb2.CancelMeetupRequest(meetup_id=meetup.id, user_id=pair.invitee)
     cancelled = (await client.meetup.CancelMeetup(request, timeout=TIMEOUT)).meetup
     assert cancelled.state == meetup_pb2.MEETUP_STATE_CANCELLED
+    await fall_due(sql, meetup.id)
     found = await mails(data_dir, sql, meetup.id, 1, "MEETUP_CANCELLED")
     assert ["METHOD:CANCEL" in entry_of(mail) for mail in found] == [True, True]
 

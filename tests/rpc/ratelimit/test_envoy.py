@@ -10,6 +10,7 @@ from support.edge import failure_of
 from support.limiters import Served
 from wingmanmatch.envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
 from wingmanmatch.envoy.service.ratelimit.v3 import rls_pb2, rls_pb2_grpc
+from wingmanmatch.envoy.type.v3 import ratelimit_unit_pb2
 from wingmanmatch.ratelimit.v1 import rate_limit_pb2, rate_limit_service_pb2
 from wingmanmatch_server.ratelimit.envoy import told
 from wingmanmatch_server.ratelimit.policies import built_in
@@ -44,11 +45,11 @@ async def test_over_limit_is_an_answer(served: Served, subject: str) -> None:
 
 
 async def test_the_buckets_are_ours(served: Served, subject: str) -> None:
-    """One entry beside the policy is the subject, by its value; several are joined."""
+    """The entries beside the policy are the subject, percent-encoded, one as well as several."""
     await should_limit(served, descriptor(("policy", "email_send"), ("remote_address", subject)))
     await should_limit(served, descriptor(("policy", "auth_endpoint"), ("path", "/a&b"), ("user", subject)))
     asked = [
-        rate_limit_pb2.RateLimitDescriptor(policy="email_send", subject=subject, cost=0),
+        rate_limit_pb2.RateLimitDescriptor(policy="email_send", subject=f"remote_address={subject}", cost=0),
         rate_limit_pb2.RateLimitDescriptor(policy="auth_endpoint", subject=f"path=%2Fa%26b&user={subject}", cost=0),
     ]
     request = rate_limit_service_pb2.PeekRateLimitRequest(descriptors=asked)
@@ -106,6 +107,83 @@ async def test_a_request_without_domain_or_descriptors_is_refused(served: Served
     for request in (rls_pb2.RateLimitRequest(descriptors=asked), rls_pb2.RateLimitRequest(domain="test")):
         failure = await failure_of(stub.ShouldRateLimit(request, timeout=TIMEOUT))
         assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def peeked(served: Served, policy: str, subject: str) -> int:
+    """Return what is left in a bucket."""
+    request = rate_limit_service_pb2.PeekRateLimitRequest(
+        descriptors=[rate_limit_pb2.RateLimitDescriptor(policy=policy, subject=subject)]
+    )
+    return int((await served.client.rate_limit.PeekRateLimit(request, timeout=TIMEOUT)).results[0].remaining)
+
+
+async def test_an_address_is_one_subject_however_a_proxy_writes_it(served: Served, subject: str) -> None:
+    """Addresses of one network of 64 bits share a bucket, and an IPv4 address is one in IPv6's clothes too."""
+    network = f"2001:db8:{subject[:4]}:{subject[4:8]}"
+    written = [f"{network}::1", f"{network.upper()}:0:0:0:2", f"{network}:ffff:0:1:1"]
+    answers = [
+        await should_limit(served, descriptor(("policy", "match_request"), ("remote_address", each)))
+        for each in written
+    ]
+    assert [answer.statuses[0].limit_remaining for answer in answers] == [4, 3, 2]
+    for each in ("203.0.113.7", "::ffff:203.0.113.7"):
+        answer = await should_limit(
+            served, descriptor(("policy", "match_request"), ("site", subject), ("remote_address", each))
+        )
+    assert answer.statuses[0].limit_remaining == 3
+
+
+async def test_requests_of_a_domain_share_a_bucket_where_entries_name_none(served: Served, subject: str) -> None:
+    """It is not the bucket of any entry."""
+    request = rls_pb2.RateLimitRequest(domain=f"a={subject}", descriptors=[descriptor(("policy", "match_request"))])
+    stub = rls_pb2_grpc.RateLimitServiceStub(served.channel)
+    assert (await stub.ShouldRateLimit(request, timeout=TIMEOUT)).statuses[0].limit_remaining == 4
+    answer = await should_limit(served, descriptor(("policy", "match_request"), ("a", subject)))
+    assert answer.statuses[0].limit_remaining == 4
+
+
+@pytest.mark.parametrize(
+    ("requests", "unit", "left", "seconds"),
+    [
+        (2, ratelimit_unit_pb2.SECOND, 1, 0.5),
+        (7, ratelimit_unit_pb2.MINUTE, 6, 60 / 7),
+        (100, ratelimit_unit_pb2.HOUR, 99, 36),
+        (1, ratelimit_unit_pb2.DAY, 0, 86_400),
+        (4, ratelimit_unit_pb2.WEEK, 3, 151_200),
+        (30, ratelimit_unit_pb2.MONTH, 29, 86_400),
+        (365, ratelimit_unit_pb2.YEAR, 364, 86_400),
+        (2**32 - 1, ratelimit_unit_pb2.SECOND, 2**31 - 2, 0.000001),
+    ],
+)
+async def test_a_limit_that_comes_along_is_obeyed(
+    served: Served, subject: str, requests: int, unit: Any, left: int, seconds: float
+) -> None:
+    """A descriptor's own limit takes the place of the policy's capacity and rate."""
+    limit = ratelimit_pb2.RateLimitDescriptor.RateLimitOverride(requests_per_unit=requests, unit=unit)
+    asked = descriptor(("policy", "email_send"), ("user", subject), limit=limit)
+    status = (await should_limit(served, asked)).statuses[0]
+    assert (status.code, status.limit_remaining) == (OK, left)
+    assert status.duration_until_reset.ToMicroseconds() / 1e6 == pytest.approx(seconds, abs=2e-6)
+
+
+async def test_a_limit_that_comes_along_denies(served: Served, subject: str) -> None:
+    """Two a day are two, none are none, and what they took is taken from the policy's own bucket as well."""
+    limit = ratelimit_pb2.RateLimitDescriptor.RateLimitOverride(requests_per_unit=2, unit=ratelimit_unit_pb2.DAY)
+    asked = descriptor(("policy", "public_api"), ("user", subject), limit=limit)
+    answers = [await should_limit(served, asked) for _ in range(3)]
+    assert [answer.overall_code for answer in answers] == [OK, OK, OVER_LIMIT]
+    limit.requests_per_unit = 0
+    none = descriptor(("policy", "public_api"), ("user", subject[::-1]), limit=limit)
+    assert (await should_limit(served, none)).overall_code == OVER_LIMIT
+    assert await peeked(served, "public_api", f"user={subject}") < 100
+
+
+async def test_a_limit_without_a_unit_is_refused(served: Served, subject: str) -> None:
+    """The error names the field."""
+    limit = ratelimit_pb2.RateLimitDescriptor.RateLimitOverride(requests_per_unit=2)
+    failure = await failure_of(should_limit(served, descriptor(("policy", "email_send"), ("a", subject), limit=limit)))
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(failure.violations) == ["descriptors[0].limit.unit"]
 
 
 def test_rates_as_proxies_are_told() -> None:

@@ -113,10 +113,11 @@ async def test_request_id(served: Served, subject: str) -> None:
 
 
 async def test_list_policies(served: Served) -> None:
-    """The built-in policies, the coach's budget and the file's are listed by name."""
+    """The built-in policies, the coach's budget, the backends' and the file's are listed by name."""
     answer = await served.client.rate_limit.ListPolicies(rate_limit_service_pb2.ListPoliciesRequest(), timeout=TIMEOUT)
     assert [(policy.name, policy.capacity, policy.refill_per_second) for policy in answer.policies] == [
         ("auth_endpoint", 10, 0.1),
+        ("backend_api", 2000, 1000.0),
         ("challenge_submit", 20, 0.2),
         ("coaching_tokens", 100_000, pytest.approx(100_000 / 86_400)),
         ("email_send", 3, 0.01),

@@ -1,11 +1,8 @@
 """The limits that settings make, on the whole server."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import grpc
-import pytest
 
 from support.edge import failure_of
 from support.limiters import serving_limits
@@ -43,15 +40,3 @@ async def test_places_are_counted(fresh_database_dsn: str, engines: EmbeddedEngi
         assert served.sample("wingmanmatch_rpcs_overloaded_total") == 1
         await join(served.client)
         first.cancel()
-
-
-@pytest.mark.parametrize(("hard", "expected"), [(4000, 1512), (1000, 1000)])
-def test_open_files_are_allowed_for(hard: int, expected: int) -> None:
-    """A thousand connections need more than a process may often open: the limit is raised as far as it may be."""
-    code = (
-        "import resource; from wingmanmatch_server.serving import allow_sockets;"
-        f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard})); allow_sockets(1000);"
-        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
-    )
-    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert completed.stdout.split() == [str(expected), str(hard)], completed.stderr

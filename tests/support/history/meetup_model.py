@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from support.history.operations import Operation
 
+MOVES_A_DAY = 5  # longer than any run
 CLOCKS_APART = 0.05  # seconds that the callers' monotonic clock and the database's clock may drift apart in a run
 
 
@@ -25,10 +26,11 @@ class Meetup:
     venue: str
     said_by_requester: str = ""
     said_by_invitee: str = ""
+    moves: int = 0
 
     def shows(self, seen: "Meetup") -> bool:
-        """Return whether this is what a caller saw, who cannot know the number."""
-        return self == replace(seen, number=self.number, id=self.id) and self.id in {"", seen.id}
+        """Return whether this is what a caller saw, who cannot know the number, nor how often it was moved."""
+        return self == replace(seen, number=self.number, id=self.id, moves=self.moves) and self.id in {"", seen.id}
 
     def said_by(self, operation: Operation) -> str:
         """Return what the operation's caller said of the other person, "" before that."""
@@ -92,8 +94,12 @@ class MeetupModel:
             for come in _may_have_come(time, operation):
                 if come:
                     yield from _refused(state, operation, "MEETUP_TIME_PAST")
+                elif meetup and meetup.time == time:
+                    yield from _told(state, meetup, operation)
+                elif meetup and meetup.moves == MOVES_A_DAY:
+                    yield from _refused(state, operation, "MEETUP_MOVED_TOO_OFTEN")
                 elif meetup:
-                    yield from _told(state, replace(meetup, time=time), operation)
+                    yield from _told(state, replace(meetup, time=time, moves=meetup.moves + 1), operation)
 
     def _cancel(self, state: Meetups, operation: Operation) -> Iterable[Meetups]:
         meetup = _find(state, operation)

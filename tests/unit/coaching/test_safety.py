@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wingmanmatch_server.coaching.phrases import LANGUAGES
 from wingmanmatch_server.coaching.replies import Replies
-from wingmanmatch_server.coaching.safety import HELD_BACK, REDIRECTED, Category, Gate, Safety
+from wingmanmatch_server.coaching.safety import HELD_BACK, REDIRECTED, Category, Gate, Safety, Verdict
 
 CASES = tomllib.loads(Path(__file__).with_name("safety_cases.toml").read_text())
 SAFETY = Safety()
-LANGUAGES = ("en", "de", "fr", "es")
 
 
 def cases(kind: str) -> list[tuple[str, str | None]]:
@@ -46,9 +46,9 @@ def test_letters_can_be_written_in_many_ways() -> None:
 
 def test_minor_is_known_by_what_they_say() -> None:
     """Saying one's age is no offence, but it is noted."""
-    assert SAFETY.judge("I'm 15 and shy at school") == (None, True, "en")
-    assert SAFETY.judge("How do I get a girlfriend?", minor=True) == (Category.MINOR, True, "en")
-    assert SAFETY.judge("How do I say hello?", minor=True) == (None, True, "en")
+    assert SAFETY.judge("I'm 15 and shy at school") == Verdict(None, minor=True)
+    assert SAFETY.judge("How do I get a girlfriend?", minor=True) == Verdict(Category.MINOR, minor=True, certain=True)
+    assert SAFETY.judge("How do I say hello?", minor=True) == Verdict(None, minor=True)
 
 
 @pytest.mark.parametrize("text", [text for text, category in cases("answer") if category])
@@ -98,6 +98,15 @@ def test_replies_can_be_said() -> None:
         ("Ich wurde missbraucht", "de"),
         ("Tengo 15 años y quiero una novia", "es"),
         ("J'ai 16 ans et je veux embrasser une fille", "fr"),
+        ("non voglio più vivere", "it"),
+        ("não quero mais viver", "pt"),
+        ("ik wil niet meer leven", "nl"),
+        ("я не хочу жить", "ru"),
+        ("artık yaşamak istemiyorum", "tr"),
+        ("もう死にたい", "ja"),
+        ("Mein Freund schlägt mich", "de"),
+        ("Ya no quiero vivir", "es"),
+        ("mi marido me pega", "es"),
     ],
 )
 def test_reply_is_in_the_language_of_the_message(message: str, language: str) -> None:

@@ -59,7 +59,7 @@ class Tags(HTMLParser):
 def test_name_cannot_break_the_subject() -> None:
     """A name with line breaks becomes part of one line, without control characters or turned text."""
     subject = render("MATCH_DECLINE", {"decliner_name": EVIL_NAME}).subject
-    assert subject.startswith("Eve Bcc: all@example.org <script>")
+    assert subject.startswith("Eve Bcc: all@example[.]org <script>")
     assert subject.isprintable()
 
 

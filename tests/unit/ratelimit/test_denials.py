@@ -3,7 +3,7 @@
 import pytest
 
 from wingmanmatch_server.ratelimit.batch import Answer, Ask
-from wingmanmatch_server.ratelimit.denials import Denials
+from wingmanmatch_server.ratelimit.denials import LONGEST, Denials
 from wingmanmatch_server.ratelimit.policies import make_limit
 
 LIMIT = make_limit("test", 10, 1.0)
@@ -39,18 +39,40 @@ def ask(name: str = "a", cost: int = 1) -> Ask:
     return Ask(name, LIMIT, cost)
 
 
-def test_a_denial_ends_at_its_instant(clock: Clock, denials: Denials) -> None:
-    """It holds to the last microsecond and counts down; larger costs are held longer."""
+def test_a_denial_ends_at_the_next_token(clock: Clock, denials: Denials) -> None:
+    """It holds to the last microsecond and counts down, for larger costs too; then anybody may have taken the token."""
     denials.note(ask(), EMPTY, 50.0, denials.epoch)
     assert denials.known(ask()) == EMPTY
     clock.now = 50.9999
     assert (known := denials.known(ask())) is not None
     assert known.retry in (100, 101)
-    clock.now = 51.00001
-    assert denials.known(ask()) is None
     assert (larger := denials.known(ask(cost=3))) is not None
-    assert larger.remaining == 1
-    assert 1_999_980 <= larger.retry <= 2_000_000
+    assert 2_000_100 <= larger.retry <= 2_000_101
+    clock.now = 51.00001
+    assert denials.known(ask(cost=3)) is None
+    assert denials.know_none_of(["a"])
+
+
+def test_a_denial_that_leaves_tokens_is_not_kept(denials: Denials) -> None:
+    """Others may take them at any time, and then the wait is longer."""
+    denials.note(ask(cost=5), Answer(0, 1, 4_000_000, 9_000_000), 50.0, denials.epoch)
+    assert denials.known(ask(cost=5)) is None
+
+
+def test_a_denial_is_kept_for_seconds_at_most(clock: Clock, denials: Denials) -> None:
+    """However long the wait is: of a bucket that somebody deletes in Redis nobody hears."""
+    slow = make_limit("test", 10, 0.001)
+    denials.note(Ask("a", slow, 1), Answer(0, 0, 10**9, 10**10), 50.0, denials.epoch)
+    clock.now = 50.0 + LONGEST - 0.001
+    assert denials.known(Ask("a", slow, 1)) is not None
+    clock.now = 50.0 + LONGEST
+    assert denials.known(Ask("a", slow, 1)) is None
+
+
+def test_what_can_never_pass_is_not_answered_from_memory(denials: Denials) -> None:
+    """A cost above the capacity has no wait that could be named."""
+    denials.note(ask(), EMPTY, 50.0, denials.epoch)
+    assert denials.known(ask(cost=11)) is None
 
 
 def test_a_denial_counts_from_before_it_was_asked(denials: Denials) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wingmanmatch_server.ratelimit import policy_file
-from wingmanmatch_server.ratelimit.policies import Outage
+from wingmanmatch_server.ratelimit.policies import Outage, Policies, outside, resized
 from wingmanmatch_server.ratelimit.policy_file import PolicyFile, PolicyFileError, line_of, parse_policies
 
 
@@ -16,9 +16,12 @@ def test_without_a_file_the_built_in_policies_are_in_force() -> None:
     }
     assert limits == {
         "auth_endpoint": (10, 10_000_000),
+        "candidate_pages": (200, 432_000_000),
+        "backend_api": (2000, 1000),
         "challenge_submit": (20, 5_000_000),
         "email_send": (3, 100_000_000),
         "match_request": (5, 20_000_000),
+        "profile_relocation": (3, 28_800_000_000),
         "public_api": (100, 1_000_000),
     }
 
@@ -34,6 +37,58 @@ def test_the_example_in_the_module_is_valid() -> None:
     assert (search.limit.shadow, search.limit.outage) == (True, Outage.DENY)
     assert search.limit_for("anybody", "partner").capacity == 300
     assert search.limit_for("load-test", "partner").unlimited
+
+
+def test_the_files_own_policies_are_not_internal() -> None:
+    """Those that the server charges by stay internal, whatever the file makes of them."""
+    policies = parse_policies(
+        "[policies.search]\ncapacity = 1\nrefill_per_second = 1\n[policies.public_api]\ncapacity = 5\n"
+    )
+    assert {name for name, policy in policies.by_name.items() if not policy.internal} == {"search"}
+
+
+def test_callers_have_buckets_apart_under_internal_policies() -> None:
+    """The keys differ under internal policies, those of overrides too, and are the same under the file's own."""
+    text = "capacity = 1\nrefill_per_second = 1\n"
+    override = f'caller = "partner"\n{text}'
+    policies = parse_policies(
+        f"[policies.search]\n{text}[[policies.search.overrides]]\n{override}[[policies.public_api.overrides]]\n{override}"
+    )
+
+    def keys(of: Policies, policy: str) -> list[str]:
+        return [of.policy(policy).limit_for("ann", caller).key_of("ann") for caller in ("booking", "partner")]
+
+    assert keys(policies, "search") == ["rl:{ann}:search", "rl:{ann}:search@partner"]
+    assert keys(outside(policies), "search") == keys(policies, "search")
+    assert keys(policies, "public_api") == ["rl:{ann}:public_api", "rl:{ann}:public_api@partner"]
+    assert keys(outside(policies), "public_api") == [f"{key}+outside" for key in keys(policies, "public_api")]
+
+
+def test_addresses_of_a_policy_have_one_spelling() -> None:
+    """Overrides of an address and buckets of it are found however it is written; other policies take text as it is."""
+    policies = parse_policies(
+        "[policies.login]\ncapacity = 1\nrefill_per_second = 1\naddresses = true\n"
+        '[[policies.login.overrides]]\nsubject = "2001:DB8::7"\nunlimited = true\n'
+        "[policies.search]\ncapacity = 1\nrefill_per_second = 1\n"
+    )
+    login, search = policies.policy("login"), policies.policy("search").limit
+    assert login.limit_for("2001:db8:0:0:1::1", "").unlimited
+    assert not login.limit_for("2001:db8:0:1::1", "").unlimited
+    assert login.limit.keys_of(["2001:DB8::1", "::ffff:203.0.113.7", "ann"]) == [
+        "rl:{2001:db8::/64}:login",
+        "rl:{203.0.113.7}:login",
+        "rl:{ann}:login",
+    ]
+    assert search.keys_of(["2001:DB8::1"]) == [search.key_of("2001:DB8::1")] == ["rl:{2001:DB8::1}:search"]
+    assert parse_policies("[policies.public_api]\ncapacity = 5").policy("public_api").limit.addresses
+
+
+@pytest.mark.parametrize(("calls", "interval"), [(1, 1_000_000), (7, 142_857), (3000, 333), (100_000, 10)])
+def test_a_backends_size_is_its_calls_a_second(calls: int, interval: int) -> None:
+    """A token takes whole microseconds, and two seconds' calls may be made at once; the rest is the policy's."""
+    policies = parse_policies("[policies.backend_api]\noutage = 'deny'\n")
+    limit = resized(policies.policy("backend_api").limit, calls)
+    assert (limit.capacity, limit.interval, limit.outage) == (2 * calls, interval, Outage.DENY)
 
 
 def test_versions_tell_policies_apart() -> None:

@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing
-from functools import partial
 from typing import Any, TypeVar
 
 import grpc
 
+from wingmanmatch_client.aio.channels import Connection, Connections
 from wingmanmatch_client.errors import WingmanMatchError, cancellation_of, closed, error_of
 from wingmanmatch_client.resuming import Resumption
 from wingmanmatch_client.rpc import RequestT, ResponseT, Rpc, give_id
@@ -18,26 +18,26 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class Calls:
-    """Makes calls on one channel. Each raises WingmanMatchError."""
+    """Makes calls. Each raises WingmanMatchError."""
 
-    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, make_id: Callable[[], str]) -> None:
+    def __init__(self, connections: Connections, metadata: Metadata, make_id: Callable[[], str]) -> None:
         """Send `metadata` with every call; `make_id` returns the `request_id` of one that has none."""
-        self._channel = channel
+        self._connections = connections
         self._metadata = metadata
         self._make_id = make_id
-        self._methods: dict[str, Any] = {}
         self._closed = False
 
     async def close(self) -> None:
-        """End the calls under way, and close the channel."""
+        """End the calls under way, and close the connections."""
         self._closed = True
-        await self._channel.close()
+        await self._connections.close()
 
     async def unary(self, rpc: Rpc[RequestT, ResponseT], request: RequestT, timeout: float | None) -> ResponseT:
         """Call once, within `timeout` seconds or the RPC's own deadline."""
         request_id = give_id(rpc, request, self._make_id)
         try:
-            response: ResponseT = await self._started(rpc, self._channel.unary_unary, request, timeout)
+            connection = self._connections.for_calls
+            response: ResponseT = await self._started(connection, rpc, "unary_unary", request, timeout)
         except grpc.RpcError as error:
             raise error_of(error, request_id) from error
         except asyncio.CancelledError as error:
@@ -48,7 +48,7 @@ class Calls:
         self, rpc: Rpc[RequestT, ResponseT], request: RequestT, timeout: float | None
     ) -> AsyncGenerator[ResponseT, None]:
         """Yield the messages that one request is answered with."""
-        return _messages(partial(self._started, rpc, self._channel.unary_stream, request, timeout))
+        return self._messages(rpc, "unary_stream", request, timeout)
 
     def exchange(
         self,
@@ -57,7 +57,7 @@ class Calls:
         timeout: float | None,
     ) -> AsyncGenerator[ResponseT, None]:
         """Send requests for as long as they come, and yield what they are answered with."""
-        return _messages(partial(self._started, rpc, self._channel.stream_stream, requests, timeout))
+        return self._messages(rpc, "stream_stream", requests, timeout)
 
     async def items(
         self,
@@ -98,30 +98,35 @@ class Calls:
                 await asyncio.sleep(resumption.delay(failure))
 
     def _started(
-        self, rpc: Rpc[RequestT, ResponseT], kind: Callable[..., Any], request: Any, timeout: float | None
+        self,
+        connection: Connection,
+        rpc: Rpc[RequestT, ResponseT],
+        kind: str,
+        request: Any,
+        timeout: float | None,
     ) -> Any:
-        method = self._methods.get(rpc.path)
-        if method is None:
-            serialize, parse = rpc.request.SerializeToString, rpc.response.FromString
-            method = kind(rpc.path, request_serializer=serialize, response_deserializer=parse)
-            self._methods[rpc.path] = method
         try:
+            method = connection.method(rpc, kind)
             return method(request, timeout=rpc.deadline if timeout is None else timeout, metadata=self._metadata)
         except (grpc.aio.UsageError, ValueError):
             if self._closed:
                 raise closed() from None
             raise
 
-
-async def _messages(start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
-    """Yield the messages of a call, begun with the first and ended when nobody reads on."""
-    call = start()
-    try:
-        async for message in call:
-            yield message
-    except grpc.RpcError as error:
-        raise error_of(error) from error
-    except asyncio.CancelledError as error:
-        raise cancellation_of(error) from None
-    finally:
-        call.cancel()
+    async def _messages(
+        self, rpc: Rpc[Any, ResponseT], kind: str, request: Any, timeout: float | None
+    ) -> AsyncGenerator[ResponseT, None]:
+        """Yield the messages of a call, begun with the first and ended when nobody reads on."""
+        if self._closed:
+            raise closed()
+        with self._connections.for_a_stream() as connection:
+            call = self._started(connection, rpc, kind, request, timeout)
+            try:
+                async for message in call:
+                    yield message
+            except grpc.RpcError as error:
+                raise error_of(error) from error
+            except asyncio.CancelledError as error:
+                raise cancellation_of(error) from None
+            finally:
+                call.cancel()

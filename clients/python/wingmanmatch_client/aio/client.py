@@ -8,17 +8,21 @@ from typing import Self
 import grpc
 
 from wingmanmatch_client.aio.calls import Calls
+from wingmanmatch_client.aio.channels import Connections
 from wingmanmatch_client.aio.services import Services
 from wingmanmatch_client.connection import Option, Tls, channel_options, credentials_for, metadata_for
 
 
 class Client(Services):
-    """Every service of a server, on one connection; used as a context manager, or closed by `close`."""
+    """Every service of a server; used as a context manager, or closed by `close`.
 
-    def __init__(self, channel: grpc.aio.Channel, calls: Calls) -> None:
-        """Take a channel over. `connect` makes one."""
+    Calls share one connection, `channel`; streams, ninety each, have others.
+    """
+
+    def __init__(self, connections: Connections, calls: Calls) -> None:
+        """Take connections over. `connect` makes them."""
         super().__init__(calls)
-        self.channel = channel
+        self.channel = connections.for_calls.channel
         self._calls = calls
 
     async def __aenter__(self) -> Self:
@@ -30,7 +34,7 @@ class Client(Services):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection. Calls under way, and any afterwards, raise Cancelled; watching ends in good order."""
+        """Close the connections. Calls under way, and any afterwards, raise Cancelled; watching ends in good order."""
         await self._calls.close()
 
 
@@ -50,9 +54,12 @@ def connect(
     `make_id` makes the `request_id` of mutations.
     """
     credentials = credentials_for(target, tls=tls)
-    every_option = [*channel_options(), *options]
-    if credentials is None:
-        channel = grpc.aio.insecure_channel(target, options=every_option)
-    else:
-        channel = grpc.aio.secure_channel(target, credentials, options=every_option)
-    return Client(channel, Calls(channel, metadata_for(api_key), make_id))
+
+    def open_channel(further: list[Option]) -> grpc.aio.Channel:
+        every_option = [*channel_options(), *further, *options]
+        if credentials is None:
+            return grpc.aio.insecure_channel(target, options=every_option)
+        return grpc.aio.secure_channel(target, credentials, options=every_option)
+
+    connections = Connections(open_channel)
+    return Client(connections, Calls(connections, metadata_for(api_key), make_id))

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -11,32 +10,33 @@ import grpc
 from wingmanmatch_client.errors import WingmanMatchError, closed, error_of
 from wingmanmatch_client.resuming import Resumption
 from wingmanmatch_client.rpc import RequestT, ResponseT, Rpc, give_id
+from wingmanmatch_client.sync.channels import Connection, Connections
 
 ItemT = TypeVar("ItemT")
 Metadata = tuple[tuple[str, str], ...]
 
 
 class Calls:
-    """Makes calls on one channel. Each raises WingmanMatchError."""
+    """Makes calls. Each raises WingmanMatchError."""
 
-    def __init__(self, channel: grpc.Channel, metadata: Metadata, make_id: Callable[[], str]) -> None:
+    def __init__(self, connections: Connections, metadata: Metadata, make_id: Callable[[], str]) -> None:
         """Send `metadata` with every call; `make_id` returns the `request_id` of one that has none."""
-        self._channel = channel
+        self._connections = connections
         self._metadata = metadata
         self._make_id = make_id
-        self._methods: dict[str, Any] = {}
         self._closed = False
 
     def close(self) -> None:
-        """End the calls under way, and close the channel."""
+        """End the calls under way, and close the connections."""
         self._closed = True
-        self._channel.close()
+        self._connections.close()
 
     def unary(self, rpc: Rpc[RequestT, ResponseT], request: RequestT, timeout: float | None) -> ResponseT:
         """Call once, within `timeout` seconds or the RPC's own deadline."""
         request_id = give_id(rpc, request, self._make_id)
         try:
-            response: ResponseT = self._started(rpc, self._channel.unary_unary, request, timeout)
+            connection = self._connections.for_calls
+            response: ResponseT = self._started(connection, rpc, "unary_unary", request, timeout)
         except grpc.RpcError as error:
             raise error_of(error, request_id) from error
         return response
@@ -45,7 +45,7 @@ class Calls:
         self, rpc: Rpc[RequestT, ResponseT], request: RequestT, timeout: float | None
     ) -> Generator[ResponseT, None, None]:
         """Yield the messages that one request is answered with."""
-        return _messages(partial(self._started, rpc, self._channel.unary_stream, request, timeout))
+        return self._messages(rpc, "unary_stream", request, timeout)
 
     def exchange(
         self,
@@ -54,7 +54,7 @@ class Calls:
         timeout: float | None,
     ) -> Generator[ResponseT, None, None]:
         """Send requests for as long as they come, and yield what they are answered with."""
-        return _messages(partial(self._started, rpc, self._channel.stream_stream, iter(requests), timeout))
+        return self._messages(rpc, "stream_stream", iter(requests), timeout)
 
     def items(
         self,
@@ -95,28 +95,33 @@ class Calls:
                 time.sleep(resumption.delay(failure))
 
     def _started(
-        self, rpc: Rpc[RequestT, ResponseT], kind: Callable[..., Any], request: Any, timeout: float | None
+        self,
+        connection: Connection,
+        rpc: Rpc[RequestT, ResponseT],
+        kind: str,
+        request: Any,
+        timeout: float | None,
     ) -> Any:
-        method = self._methods.get(rpc.path)
-        if method is None:
-            serialize, parse = rpc.request.SerializeToString, rpc.response.FromString
-            method = kind(rpc.path, request_serializer=serialize, response_deserializer=parse)
-            self._methods[rpc.path] = method
         try:
+            method = connection.method(rpc, kind)
             return method(request, timeout=rpc.deadline if timeout is None else timeout, metadata=self._metadata)
         except ValueError:
             if self._closed:
                 raise closed() from None
             raise
 
-
-def _messages(start: Callable[[], Any]) -> Generator[Any, None, None]:
-    """Yield the messages of a call, begun with the first and ended when nobody reads on."""
-    call = start()
-    try:
-        for message in call:
-            yield message
-    except grpc.RpcError as error:
-        raise error_of(error) from error
-    finally:
-        call.cancel()
+    def _messages(
+        self, rpc: Rpc[Any, ResponseT], kind: str, request: Any, timeout: float | None
+    ) -> Generator[ResponseT, None, None]:
+        """Yield the messages of a call, begun with the first and ended when nobody reads on."""
+        if self._closed:
+            raise closed()
+        with self._connections.for_a_stream() as connection:
+            call = self._started(connection, rpc, kind, request, timeout)
+            try:
+                for message in call:
+                    yield message
+            except grpc.RpcError as error:
+                raise error_of(error) from error
+            finally:
+                call.cancel()

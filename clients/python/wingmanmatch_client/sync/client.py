@@ -9,16 +9,20 @@ import grpc
 
 from wingmanmatch_client.connection import Option, Tls, channel_options, credentials_for, metadata_for
 from wingmanmatch_client.sync.calls import Calls
+from wingmanmatch_client.sync.channels import Connections
 from wingmanmatch_client.sync.services import Services
 
 
 class SyncClient(Services):
-    """Every service of a server, on one connection; used as a context manager, or closed by `close`."""
+    """Every service of a server; used as a context manager, or closed by `close`.
 
-    def __init__(self, channel: grpc.Channel, calls: Calls) -> None:
-        """Take a channel over. `connect_sync` makes one."""
+    Calls share one connection, `channel`; streams, ninety each, have others.
+    """
+
+    def __init__(self, connections: Connections, calls: Calls) -> None:
+        """Take connections over. `connect_sync` makes them."""
         super().__init__(calls)
-        self.channel = channel
+        self.channel = connections.for_calls.channel
         self._calls = calls
 
     def __enter__(self) -> Self:
@@ -30,7 +34,7 @@ class SyncClient(Services):
         self.close()
 
     def close(self) -> None:
-        """Close the connection. Calls under way, and any afterwards, raise Cancelled; watching ends in good order."""
+        """Close the connections. Calls under way, and any afterwards, raise Cancelled; watching ends in good order."""
         self._calls.close()
 
 
@@ -50,9 +54,12 @@ def connect_sync(
     `make_id` makes the `request_id` of mutations.
     """
     credentials = credentials_for(target, tls=tls)
-    every_option = [*channel_options(), *options]
-    if credentials is None:
-        channel = grpc.insecure_channel(target, options=every_option)
-    else:
-        channel = grpc.secure_channel(target, credentials, options=every_option)
-    return SyncClient(channel, Calls(channel, metadata_for(api_key), make_id))
+
+    def open_channel(further: list[Option]) -> grpc.Channel:
+        every_option = [*channel_options(), *further, *options]
+        if credentials is None:
+            return grpc.insecure_channel(target, options=every_option)
+        return grpc.secure_channel(target, credentials, options=every_option)
+
+    connections = Connections(open_channel)
+    return SyncClient(connections, Calls(connections, metadata_for(api_key), make_id))

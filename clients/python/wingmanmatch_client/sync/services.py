@@ -281,9 +281,14 @@ class CoachingService:
         just begun is forgotten then. Not idempotent: every call adds to the conversation and spends from the person's
         daily budget.
 
-        A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that
-        help, and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+        A message that needs other help than a coach's is answered by where to find that help, in the language of the
+        message. For a message about self-harm, suicide or violence that the person suffers this holds always: also
+        while coaching is switched off, the rate limit or the daily budget is used up, the server is at capacity, or the
+        coach or Redis is unavailable. Such an answer is not charged; a bound of 30 messages at once, refilled at one a
+        second for each person and server process, protects the server from floods.
+
+        Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED, COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED,
+        ERASED_RECENTLY.
 
         Args:
             user_id: Who writes.
@@ -364,7 +369,11 @@ class MatchingService:
     ) -> matching_service_pb2.UpsertProfileResponse:
         """Creates a person's profile, or replaces it.
 
-        Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        A person's place may move far only a few times a day: a move of more than 25 miles from where one was last
+        counted is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a
+        refused call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but
+        for blocks, for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons:
+        FIELD_INVALID, EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
 
         Args:
             profile: The whole profile; `create_time` and `update_time` are ignored.
@@ -396,7 +405,9 @@ class MatchingService:
         """Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's
         history keeps an anonymous placeholder.
 
-        Idempotent. Reasons: PROFILE_NOT_FOUND.
+        For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+        blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the
+        id, in case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
 
         Args:
             user_id: Who is erased.
@@ -423,7 +434,9 @@ class MatchingService:
 
         A candidate is active, of the same experience level or a neighbouring one, within the radius and both people's
         travel limits, not blocked by either, not paired with the person in the last seven days, and holds no pending
-        match. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID.
+        match. Distances are those of the points that stand for people's places (`LocationPrivacy`). Whoever moves or
+        leaves between two pages shifts nobody else. A page that a person asks for, and no backend, is charged to the
+        limit `candidate_pages` as well. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID, RATE_LIMITED.
 
         Args:
             user_id: For whom.
@@ -475,9 +488,9 @@ class MatchingService:
         """Invites the nearest compatible person, or the one named.
 
         If the named person's own invitation to this person is pending, that match is accepted instead, and returned.
-        The invited person gets a mail. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE,
-        CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT,
-        REQUEST_ID_REUSED.
+        The invited person gets a mail. Why a named person cannot be invited is not told, nor whether there is such a
+        person. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, CANDIDATE_UNAVAILABLE,
+        NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT, REQUEST_ID_REUSED.
 
         Args:
             user_id: Who asks.
@@ -646,8 +659,9 @@ class MatchingService:
         Every message carries a `resume_token`; a call with the last one received continues without gap or repetition,
         at any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while
         nothing happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with
-        ABORTED, and every reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND,
-        RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+        ABORTED, and every reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a
+        reader that is ended with UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND,
+        RESUME_TOKEN_INVALID, RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
 
         A stream that breaks is opened again where it was: every event comes once. Errors that will not pass are raised.
 
@@ -688,9 +702,10 @@ class MatchingService:
     def unblock_user(
         self, *, user_id: str, blocked_user_id: str, request_id: str = "", timeout: float | None = None
     ) -> matching_service_pb2.UnblockUserResponse:
-        """Takes a person's own block back.
+        """Takes a person's own block back, also of somebody who was erased.
 
-        Idempotent. A block by the other person stays.
+        Idempotent. A block by the other person stays. A person who was just erased has none. Reasons:
+        PROFILE_NOT_FOUND.
 
         Args:
             user_id: Who had blocked.
@@ -1051,6 +1066,9 @@ class NotificationService:
     A mail is stored before the call returns and sent afterwards, by any replica, however long the provider is away. A
     mutation carries a `request_id`: repeated within 24 hours with the same body it returns the first answer again and
     changes nothing; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED.
+
+    Whoever causes them, an address gets at most 3 emails in 10 minutes that other people or backends caused, 10 an hour
+    and 30 a day. What is beyond is HELD, until one email of kind DIGEST says how much waits.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -1074,13 +1092,16 @@ class NotificationService:
     ) -> notification_service_pb2.SendNotificationResponse:
         """Stores a mail for sending.
 
-        What the recipient does not want, or cannot get, is stored as suppressed. The recipient, whether a person or an
-        address, is charged to the rate limit `email_send` whoever calls. Idempotent by `request_id`. Reasons:
-        PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
+        What the recipient does not want, or cannot get, is stored as suppressed. The address that the email goes to,
+        and the person if there is one, are charged to the rate limit `email_send` whoever calls: both or, where one has
+        no token left or the request is refused, neither. To a person who was erased within the last 24 hours nothing is
+        sent, whatever the address: that is PROFILE_NOT_FOUND. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND,
+        NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
 
         Args:
             user_id: To whom. May be left out where `recipient_email` is given.
-            recipient_email: Where to. Empty means the address in the person's profile.
+            recipient_email: Where to. Empty means the address in the person's profile. A domain may be
+                internationalized.
             match_invitation: An invitation to meet.
             match_acceptance: A yes to an invitation.
             match_decline: A no to an invitation.
@@ -1351,6 +1372,10 @@ class RateLimitService:
     A denial is an answer, not an error. A call with a `request_id` spends once however often it is repeated within ten
     seconds with the same body; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED. While
     Redis is away each policy's outage behaviour decides and the answer says `degraded`.
+
+    Some policies are internal: the server limits its own calls by them. The buckets by which it does so are reached by
+    callers with the scope `admin`. Other callers have buckets of their own under these policies: they neither spend nor
+    see what the server charged.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -1430,8 +1455,9 @@ class RateLimitService:
     ) -> rate_limit_service_pb2.RefundRateLimitResponse:
         """Puts tokens back that were spent in vain. A bucket never holds more than its capacity.
 
-        Results come in the order of the descriptors and are always allowed. Idempotent by `request_id`. Reasons:
-        RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED.
+        Results come in the order of the descriptors and are always allowed. Tokens of internal policies need the scope
+        `admin`; without it the whole request is refused with PERMISSION_DENIED. Idempotent by `request_id`. Reasons:
+        RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED, ACCESS_DENIED.
 
         Args:
             descriptors: Which buckets, and how many tokens each gets back.
@@ -1490,7 +1516,7 @@ class SessionService:
     ) -> session_service_pb2.CreateSessionResponse:
         """Opens a session and returns its token, for the only time.
 
-        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, ERASED_RECENTLY.
 
         Args:
             user_id: Whose session.

@@ -68,9 +68,14 @@ class CoachingServiceServicer:
         `metadata.conversation_id` says where. Cancelling the call stops the answer; a conversation that had just begun is
         forgotten then. Not idempotent: every call adds to the conversation and spends from the person's daily budget.
 
-        A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
-        and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+        A message that needs other help than a coach's is answered by where to find that help, in the language of the
+        message. For a message about self-harm, suicide or violence that the person suffers this holds always: also while
+        coaching is switched off, the rate limit or the daily budget is used up, the server is at capacity, or the coach or
+        Redis is unavailable. Such an answer is not charged; a bound of 30 messages at once, refilled at one a second for
+        each person and server process, protects the server from floods.
+
+        Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED, COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED,
+        ERASED_RECENTLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,9 +23,14 @@ class CoachingServiceStub:
     `metadata.conversation_id` says where. Cancelling the call stops the answer; a conversation that had just begun is
     forgotten then. Not idempotent: every call adds to the conversation and spends from the person's daily budget.
 
-    A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
-    and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-    COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+    A message that needs other help than a coach's is answered by where to find that help, in the language of the
+    message. For a message about self-harm, suicide or violence that the person suffers this holds always: also while
+    coaching is switched off, the rate limit or the daily budget is used up, the server is at capacity, or the coach or
+    Redis is unavailable. Such an answer is not charged; a bound of 30 messages at once, refilled at one a second for
+    each person and server process, protects the server from floods.
+
+    Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED, COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED,
+    ERASED_RECENTLY.
     """
     GetConversation: _aio.UnaryUnaryMultiCallable[_coaching_service_pb2.GetConversationRequest, _coaching_service_pb2.GetConversationResponse]
     """Returns a conversation to the person who had it. Reasons: CONVERSATION_NOT_FOUND."""
@@ -53,9 +58,14 @@ class CoachingServiceServicer(metaclass=_abc_1.ABCMeta):
         `metadata.conversation_id` says where. Cancelling the call stops the answer; a conversation that had just begun is
         forgotten then. Not idempotent: every call adds to the conversation and spends from the person's daily budget.
 
-        A message that needs other help than a coach's, such as one about self-harm, is answered by where to find that help,
-        and so it is while the coach or Redis is away. Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED,
-        COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED.
+        A message that needs other help than a coach's is answered by where to find that help, in the language of the
+        message. For a message about self-harm, suicide or violence that the person suffers this holds always: also while
+        coaching is switched off, the rate limit or the daily budget is used up, the server is at capacity, or the coach or
+        Redis is unavailable. Such an answer is not charged; a bound of 30 messages at once, refilled at one a second for
+        each person and server process, protects the server from floods.
+
+        Reasons: CONVERSATION_NOT_FOUND, MESSAGE_REFUSED, COACHING_BUDGET_SPENT, COACH_UNAVAILABLE, FEATURE_DISABLED,
+        ERASED_RECENTLY.
         """
 
     @_abc_1.abstractmethod

@@ -14,6 +14,11 @@ if sys.version_info >= (3, 10):
 else:
     from typing_extensions import TypeAlias as _TypeAlias
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _ErrorReason:
@@ -62,15 +67,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The server is stopping; another replica will answer."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 18
     """The server has as many calls under way as it takes; `google.rpc.RetryInfo` says when to try again."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 19
+    """The user's token expired while the stream that it opened was open; open it again with a new token."""
     ERROR_REASON_PROFILE_NOT_FOUND: _ErrorReason.ValueType  # 30
     """No profile exists for `metadata.user_id`."""
     ERROR_REASON_PROFILE_INACTIVE: _ErrorReason.ValueType  # 31
     """The profile of `metadata.user_id` is not active."""
-    ERROR_REASON_CANDIDATE_NOT_FOUND: _ErrorReason.ValueType  # 32
-    """The profile named as candidate does not exist."""
+    @_builtins.property
+    @_deprecated("""This enum value has been marked as deprecated using proto enum value options.""")
+    def ERROR_REASON_CANDIDATE_NOT_FOUND(self) -> _ErrorReason.ValueType:   # 32
+        """Deprecated: never sent. A candidate who does not exist is CANDIDATE_UNAVAILABLE."""
     ERROR_REASON_CANDIDATE_UNAVAILABLE: _ErrorReason.ValueType  # 33
     """The named candidate cannot be invited by this person now: inactive, out of range, of a distant experience level,
-    blocked, or holding a pending match. Which of these is not told.
+    blocked, holding a pending match, or nobody at all. Which of these is not told.
     """
     ERROR_REASON_NO_CANDIDATE: _ErrorReason.ValueType  # 34
     """Nobody compatible is within the radius."""
@@ -94,6 +103,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Events after the resume token are no longer kept."""
     ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 44
     """The reader of a stream was too slow; it may resume."""
+    ERROR_REASON_EMAIL_NOT_VERIFIED: _ErrorReason.ValueType  # 45
+    """The user's token does not vouch for the email address; `google.rpc.BadRequest` names the field."""
     ERROR_REASON_MEETUP_NOT_FOUND: _ErrorReason.ValueType  # 50
     """No meet-up with this id exists, or the person has no part in it."""
     ERROR_REASON_MEETUP_EXISTS: _ErrorReason.ValueType  # 51
@@ -108,6 +119,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The scheduled time has come, so the meet-up can no longer be moved or cancelled."""
     ERROR_REASON_MEETUP_ANSWERED: _ErrorReason.ValueType  # 56
     """The person already said the opposite of this meet-up."""
+    ERROR_REASON_MEETUP_MOVED_TOO_OFTEN: _ErrorReason.ValueType  # 57
+    """The meetup was moved `metadata.limit` times within 24 hours; RetryInfo says when it can be moved again."""
     ERROR_REASON_CHALLENGE_NOT_FOUND: _ErrorReason.ValueType  # 60
     """No challenge with this id exists."""
     ERROR_REASON_CHALLENGE_IN_PROGRESS: _ErrorReason.ValueType  # 61
@@ -150,6 +163,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CIRCUIT_BREAKER_NOT_FOUND: _ErrorReason.ValueType  # 110
     """No circuit breaker has this name."""
+    ERROR_REASON_ERASED_RECENTLY: _ErrorReason.ValueType  # 120
+    """The person was erased, and the id may not return before the erasure has been complete for 24 hours;
+    `google.rpc.RetryInfo` says when that is.
+    """
     ERROR_REASON_RECORD_VERSION_UNKNOWN: _ErrorReason.ValueType  # 112
     """A record in Redis was written by a newer version of the server, in a format that this one does not know, and is
     left as it is; `metadata.record` says which kind. `google.rpc.RetryInfo` says when to try again: another replica
@@ -206,15 +223,17 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 17
 """The server is stopping; another replica will answer."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 18
 """The server has as many calls under way as it takes; `google.rpc.RetryInfo` says when to try again."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 19
+"""The user's token expired while the stream that it opened was open; open it again with a new token."""
 ERROR_REASON_PROFILE_NOT_FOUND: ErrorReason.ValueType  # 30
 """No profile exists for `metadata.user_id`."""
 ERROR_REASON_PROFILE_INACTIVE: ErrorReason.ValueType  # 31
 """The profile of `metadata.user_id` is not active."""
 ERROR_REASON_CANDIDATE_NOT_FOUND: ErrorReason.ValueType  # 32
-"""The profile named as candidate does not exist."""
+"""Deprecated: never sent. A candidate who does not exist is CANDIDATE_UNAVAILABLE."""
 ERROR_REASON_CANDIDATE_UNAVAILABLE: ErrorReason.ValueType  # 33
 """The named candidate cannot be invited by this person now: inactive, out of range, of a distant experience level,
-blocked, or holding a pending match. Which of these is not told.
+blocked, holding a pending match, or nobody at all. Which of these is not told.
 """
 ERROR_REASON_NO_CANDIDATE: ErrorReason.ValueType  # 34
 """Nobody compatible is within the radius."""
@@ -238,6 +257,8 @@ ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 43
 """Events after the resume token are no longer kept."""
 ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 44
 """The reader of a stream was too slow; it may resume."""
+ERROR_REASON_EMAIL_NOT_VERIFIED: ErrorReason.ValueType  # 45
+"""The user's token does not vouch for the email address; `google.rpc.BadRequest` names the field."""
 ERROR_REASON_MEETUP_NOT_FOUND: ErrorReason.ValueType  # 50
 """No meet-up with this id exists, or the person has no part in it."""
 ERROR_REASON_MEETUP_EXISTS: ErrorReason.ValueType  # 51
@@ -252,6 +273,8 @@ ERROR_REASON_MEETUP_STARTED: ErrorReason.ValueType  # 55
 """The scheduled time has come, so the meet-up can no longer be moved or cancelled."""
 ERROR_REASON_MEETUP_ANSWERED: ErrorReason.ValueType  # 56
 """The person already said the opposite of this meet-up."""
+ERROR_REASON_MEETUP_MOVED_TOO_OFTEN: ErrorReason.ValueType  # 57
+"""The meetup was moved `metadata.limit` times within 24 hours; RetryInfo says when it can be moved again."""
 ERROR_REASON_CHALLENGE_NOT_FOUND: ErrorReason.ValueType  # 60
 """No challenge with this id exists."""
 ERROR_REASON_CHALLENGE_IN_PROGRESS: ErrorReason.ValueType  # 61
@@ -294,6 +317,10 @@ names the conversation that holds it.
 """
 ERROR_REASON_CIRCUIT_BREAKER_NOT_FOUND: ErrorReason.ValueType  # 110
 """No circuit breaker has this name."""
+ERROR_REASON_ERASED_RECENTLY: ErrorReason.ValueType  # 120
+"""The person was erased, and the id may not return before the erasure has been complete for 24 hours;
+`google.rpc.RetryInfo` says when that is.
+"""
 ERROR_REASON_RECORD_VERSION_UNKNOWN: ErrorReason.ValueType  # 112
 """A record in Redis was written by a newer version of the server, in a format that this one does not know, and is
 left as it is; `metadata.record` says which kind. `google.rpc.RetryInfo` says when to try again: another replica

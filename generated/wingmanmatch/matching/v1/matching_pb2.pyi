@@ -99,21 +99,23 @@ class _LocationPrivacy:
 class _LocationPrivacyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LocationPrivacy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LOCATION_PRIVACY_UNSPECIFIED: _LocationPrivacy.ValueType  # 0
-    """Taken as precise."""
-    LOCATION_PRIVACY_PRECISE: _LocationPrivacy.ValueType  # 1
-    """The exact place counts; distances are shown to a tenth of a mile."""
+    """Taken as approximate."""
+    LOCATION_PRIVACY_APPROXIMATE: _LocationPrivacy.ValueType  # 1
+    """An area of about 0.7 by 0.7 miles; distances are shown in whole miles."""
     LOCATION_PRIVACY_CITY_ONLY: _LocationPrivacy.ValueType  # 2
-    """Only an area of about seven by seven miles around the place counts; distances are shown in steps of five miles."""
+    """An area of about seven by seven miles; distances are shown in steps of five miles."""
 
 class LocationPrivacy(_LocationPrivacy, metaclass=_LocationPrivacyEnumTypeWrapper):
-    """How exactly a person's place is used."""
+    """How large the area is that stands for a person's place. Whatever is matched, measured or ordered is so by a point
+    that depends on the person and the area, and on nothing else.
+    """
 
 LOCATION_PRIVACY_UNSPECIFIED: LocationPrivacy.ValueType  # 0
-"""Taken as precise."""
-LOCATION_PRIVACY_PRECISE: LocationPrivacy.ValueType  # 1
-"""The exact place counts; distances are shown to a tenth of a mile."""
+"""Taken as approximate."""
+LOCATION_PRIVACY_APPROXIMATE: LocationPrivacy.ValueType  # 1
+"""An area of about 0.7 by 0.7 miles; distances are shown in whole miles."""
 LOCATION_PRIVACY_CITY_ONLY: LocationPrivacy.ValueType  # 2
-"""Only an area of about seven by seven miles around the place counts; distances are shown in steps of five miles."""
+"""An area of about seven by seven miles; distances are shown in steps of five miles."""
 Global___LocationPrivacy: _TypeAlias = LocationPrivacy  # noqa: Y015
 
 class _MatchState:
@@ -346,15 +348,21 @@ class Profile(_message.Message):
     user_id: _builtins.str
     """Identifies the person; a UUID chosen by the caller, in Supabase the id of the auth user."""
     email: _builtins.str
-    """Where mail for the person goes. Never shown to others."""
+    """Where email for the person goes. Never shown to others.
+
+    A user's own token sets the verified address of its `email` claim, given or left out, and no other. Back ends give
+    any, and must. The domain is returned in lower case and in ASCII.
+    """
     first_name: _builtins.str
-    """How others address the person."""
+    """How others address the person: a name, without links, and not one of WingmanMatch or its staff."""
     last_name: _builtins.str
     """Never shown to others."""
     bio: _builtins.str
     """What the person tells about themselves."""
     photo_url: _builtins.str
-    """A picture, as an https address."""
+    """A picture, as an https address on a host that the server's PHOTO_HOSTS allows, or in Supabase's storage. What is
+    stored of other hosts is not shown.
+    """
     experience_level: Global___ExperienceLevel.ValueType
     """How used the person is to approaching others. Pairs are of the same level or of neighbouring ones."""
     confidence_archetype: Global___ConfidenceArchetype.ValueType
@@ -362,7 +370,7 @@ class Profile(_message.Message):
     city: _builtins.str
     """The city others may be told."""
     location_privacy: Global___LocationPrivacy.ValueType
-    """How exactly the person's place is used. Unspecified means precise."""
+    """How large the area is that stands for the person's place. Unspecified means approximate."""
     max_travel_miles: _builtins.int
     """The farthest the person travels to meet, in statute miles. 0 means 20."""
     time_zone: _builtins.str
@@ -374,7 +382,7 @@ class Profile(_message.Message):
     @_builtins.property
     def location(self) -> _latlng_pb2.LatLng:
         """Where the person is. Required when the profile is created; left out of a later UpsertProfile, the stored one stays.
-        The server never sends it.
+        The server never sends it but in the person's own export, and matches by the area that `location_privacy` names.
         """
 
     @_builtins.property
@@ -443,8 +451,8 @@ class Candidate(_message.Message):
     confidence_archetype: Global___ConfidenceArchetype.ValueType
     """The person's way of approaching others."""
     distance_miles: _builtins.float
-    """How far away the person is, in statute miles: to a tenth of a mile, or rounded up to five miles where either
-    person shows only the city.
+    """How far away the person is, in whole statute miles and at least 1, or rounded up to five miles where either
+    person shows only the city. It is measured between points that stand for the areas of the two.
     """
     reputation: _builtins.int
     """Confirmed meet-ups less own no-shows, between -5 and 20."""

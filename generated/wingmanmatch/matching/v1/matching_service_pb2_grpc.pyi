@@ -23,7 +23,11 @@ class MatchingServiceStub:
     UpsertProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.UpsertProfileRequest, _matching_service_pb2.UpsertProfileResponse]
     """Creates a person's profile, or replaces it.
 
-    Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+    A person's place may move far only a few times a day: a move of more than 25 miles from where one was last counted
+    is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
+    call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks,
+    for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID,
+    EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
     """
     GetProfile: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetProfileRequest, _matching_service_pb2.GetProfileResponse]
     """Returns a person's profile, without the location.
@@ -34,22 +38,26 @@ class MatchingServiceStub:
     """Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's history keeps
     an anonymous placeholder.
 
-    Idempotent. Reasons: PROFILE_NOT_FOUND.
+    For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+    blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the id, in
+    case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
     """
     ListCandidates: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.ListCandidatesRequest, _matching_service_pb2.ListCandidatesResponse]
     """Lists the people whom a person could invite now, nearest first; of two equally near the one of better reputation.
 
     A candidate is active, of the same experience level or a neighbouring one, within the radius and both people's
     travel limits, not blocked by either, not paired with the person in the last seven days, and holds no pending
-    match. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID.
+    match. Distances are those of the points that stand for people's places (`LocationPrivacy`). Whoever moves or
+    leaves between two pages shifts nobody else. A page that a person asks for, and no backend, is charged to the limit
+    `candidate_pages` as well. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID, RATE_LIMITED.
     """
     RequestMatch: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.RequestMatchRequest, _matching_service_pb2.RequestMatchResponse]
     """Invites the nearest compatible person, or the one named.
 
     If the named person's own invitation to this person is pending, that match is accepted instead, and returned. The
-    invited person gets a mail. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE,
-    CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT,
-    REQUEST_ID_REUSED.
+    invited person gets a mail. Why a named person cannot be invited is not told, nor whether there is such a person.
+    Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, CANDIDATE_UNAVAILABLE, NO_CANDIDATE,
+    PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT, REQUEST_ID_REUSED.
     """
     RespondToMatch: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.RespondToMatchRequest, _matching_service_pb2.RespondToMatchResponse]
     """Accepts or declines an invitation. Only the invited person may.
@@ -78,8 +86,9 @@ class MatchingServiceStub:
     Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
     any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
     happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
-    reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
-    RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+    reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a reader that is ended with
+    UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+    RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
     """
     BlockUser: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.BlockUserRequest, _matching_service_pb2.BlockUserResponse]
     """Keeps two people from ever being shown to or matched with one another. Ends a live match between them.
@@ -87,9 +96,9 @@ class MatchingServiceStub:
     Idempotent. Reasons: PROFILE_NOT_FOUND.
     """
     UnblockUser: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.UnblockUserRequest, _matching_service_pb2.UnblockUserResponse]
-    """Takes a person's own block back.
+    """Takes a person's own block back, also of somebody who was erased.
 
-    Idempotent. A block by the other person stays.
+    Idempotent. A block by the other person stays. A person who was just erased has none. Reasons: PROFILE_NOT_FOUND.
     """
     GetReputation: _aio.UnaryUnaryMultiCallable[_matching_service_pb2.GetReputationRequest, _matching_service_pb2.GetReputationResponse]
     """Returns what others may know of a person's reliability. Reasons: PROFILE_NOT_FOUND."""
@@ -131,7 +140,11 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_matching_service_pb2.UpsertProfileResponse]:
         """Creates a person's profile, or replaces it.
 
-        Idempotent. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        A person's place may move far only a few times a day: a move of more than 25 miles from where one was last counted
+        is charged to the limit `profile_relocation`, unless a backend makes it. The first place is free, and a refused
+        call changes nothing. The id of somebody who was erased may return after 24 hours, as somebody new, but for blocks,
+        for the week in which a pair is not matched again, and for no-shows. Idempotent. Reasons: FIELD_INVALID,
+        EMAIL_NOT_VERIFIED, REQUEST_ID_REUSED, RATE_LIMITED, ERASED_RECENTLY.
         """
 
     @_abc_1.abstractmethod
@@ -154,7 +167,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Erases a person everywhere: profile, location, sessions, waiting mail, conversations. Other people's history keeps
         an anonymous placeholder.
 
-        Idempotent. Reasons: PROFILE_NOT_FOUND.
+        For 24 hours nothing is stored about the id: no profile, session, conversation or mail. By whom the person was
+        blocked, whom the person blocked, and how many meet-ups the person missed is kept under a keyed digest of the id, in
+        case the id returns. Idempotent. Reasons: PROFILE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -167,7 +182,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A candidate is active, of the same experience level or a neighbouring one, within the radius and both people's
         travel limits, not blocked by either, not paired with the person in the last seven days, and holds no pending
-        match. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID.
+        match. Distances are those of the points that stand for people's places (`LocationPrivacy`). Whoever moves or
+        leaves between two pages shifts nobody else. A page that a person asks for, and no backend, is charged to the limit
+        `candidate_pages` as well. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, PAGE_TOKEN_INVALID, RATE_LIMITED.
         """
 
     @_abc_1.abstractmethod
@@ -179,9 +196,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Invites the nearest compatible person, or the one named.
 
         If the named person's own invitation to this person is pending, that match is accepted instead, and returned. The
-        invited person gets a mail. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE,
-        CANDIDATE_NOT_FOUND, CANDIDATE_UNAVAILABLE, NO_CANDIDATE, PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT,
-        REQUEST_ID_REUSED.
+        invited person gets a mail. Why a named person cannot be invited is not told, nor whether there is such a person.
+        Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND, PROFILE_INACTIVE, CANDIDATE_UNAVAILABLE, NO_CANDIDATE,
+        PENDING_MATCH_EXISTS, DAILY_MATCH_LIMIT, CONFLICT, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -246,8 +263,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         Every message carries a `resume_token`; a call with the last one received continues without gap or repetition, at
         any replica, for seven days. The first message is a heartbeat that says where the stream begins, and while nothing
         happens one follows every twenty seconds. A reader too slow for the server's buffer is ended with ABORTED, and every
-        reader with UNAVAILABLE when the server stops; both may resume. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
-        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING.
+        reader with UNAVAILABLE when the server stops; both may resume, as may, with a new token, a reader that is ended with
+        UNAUTHENTICATED because the user's token expired. Reasons: PROFILE_NOT_FOUND, RESUME_TOKEN_INVALID,
+        RESUME_TOKEN_EXPIRED, READER_TOO_SLOW, DRAINING, TOKEN_EXPIRED.
         """
 
     @_abc_1.abstractmethod
@@ -267,9 +285,9 @@ class MatchingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _matching_service_pb2.UnblockUserRequest,
         context: _aio.ServicerContext[_matching_service_pb2.UnblockUserRequest, _abc.Awaitable[_matching_service_pb2.UnblockUserResponse]],
     ) -> _abc.Awaitable[_matching_service_pb2.UnblockUserResponse]:
-        """Takes a person's own block back.
+        """Takes a person's own block back, also of somebody who was erased.
 
-        Idempotent. A block by the other person stays.
+        Idempotent. A block by the other person stays. A person who was just erased has none. Reasons: PROFILE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -28,7 +28,7 @@ from wingmanmatch.meetup.v1 import meetup_pb2 as wingmanmatch_dot_meetup_dot_v1_
 from wingmanmatch.options.v1 import options_pb2 as wingmanmatch_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+wingmanmatch/meetup/v1/meetup_service.proto\x12\x16wingmanmatch.meetup.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#wingmanmatch/meetup/v1/meetup.proto\x1a%wingmanmatch/options/v1/options.proto\"\xc7\x02\n\x15ScheduleMeetupRequest\x12\x1a\n\x08match_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x38\n\nvenue_name\x18\x03 \x01(\tB$\xbaH!r\x1f\x10\x01\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12\x44\n\x0escheduled_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\x07J\x05\x08\x80\x8a\x8a\x0f\xc8\x01\x01\x12+\n\x16requester_challenge_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x14invitee_challenge_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"H\n\x16ScheduleMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"J\n\x10GetMeetupRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"C\n\x11GetMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"\xd2\x01\n\x12ListMeetupsRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12H\n\x06states\x18\x02 \x03(\x0e\x32#.wingmanmatch.meetup.v1.MeetupStateB\x13\xbaH\x10\x92\x01\r\x10\x05\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x08match_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"_\n\x13ListMeetupsResponse\x12/\n\x07meetups\x18\x01 \x03(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe7\x02\n\x17RescheduleMeetupRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x41\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\xbaH\n\xb2\x01\x07J\x05\x08\x80\x8a\x8a\x0f\x12\x36\n\nvenue_name\x18\x04 \x01(\tB\"\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01:x\xbaHu\x1as\n\x12reschedule.nothing\x12*scheduled_time or venue_name must be given\x1a\x31has(this.scheduled_time) || this.venue_name != \'\'\"J\n\x18RescheduleMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"n\n\x13\x43\x61ncelMeetupRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x14\x43\x61ncelMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"o\n\x14\x43onfirmMeetupRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"G\n\x15\x43onfirmMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"n\n\x13ReportNoShowRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x14ReportNoShowResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"\x98\x01\n\x18UpdateMeetupNotesRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12#\n\x05notes\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18\xa0\x1f\x32\n^[^\\x00]*$\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"K\n\x19UpdateMeetupNotesResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup2\xbf\t\n\rMeetupService\x12\x96\x01\n\x0eScheduleMeetup\x12-.wingmanmatch.meetup.v1.ScheduleMeetupRequest\x1a..wingmanmatch.meetup.v1.ScheduleMeetupResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x87\x01\n\tGetMeetup\x12(.wingmanmatch.meetup.v1.GetMeetupRequest\x1a).wingmanmatch.meetup.v1.GetMeetupResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\x05(\x02\x12\x8d\x01\n\x0bListMeetups\x12*.wingmanmatch.meetup.v1.ListMeetupsRequest\x1a+.wingmanmatch.meetup.v1.ListMeetupsResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\x05(\x02\x12\x9c\x01\n\x10RescheduleMeetup\x12/.wingmanmatch.meetup.v1.RescheduleMeetupRequest\x1a\x30.wingmanmatch.meetup.v1.RescheduleMeetupResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x90\x01\n\x0c\x43\x61ncelMeetup\x12+.wingmanmatch.meetup.v1.CancelMeetupRequest\x1a,.wingmanmatch.meetup.v1.CancelMeetupResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x93\x01\n\rConfirmMeetup\x12,.wingmanmatch.meetup.v1.ConfirmMeetupRequest\x1a-.wingmanmatch.meetup.v1.ConfirmMeetupResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x90\x01\n\x0cReportNoShow\x12+.wingmanmatch.meetup.v1.ReportNoShowRequest\x1a,.wingmanmatch.meetup.v1.ReportNoShowResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x9f\x01\n\x11UpdateMeetupNotes\x12\x30.wingmanmatch.meetup.v1.UpdateMeetupNotesRequest\x1a\x31.wingmanmatch.meetup.v1.UpdateMeetupNotesResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+wingmanmatch/meetup/v1/meetup_service.proto\x12\x16wingmanmatch.meetup.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#wingmanmatch/meetup/v1/meetup.proto\x1a%wingmanmatch/options/v1/options.proto\"\xcb\x02\n\x15ScheduleMeetupRequest\x12\x1a\n\x08match_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12<\n\nvenue_name\x18\x03 \x01(\tB(\xbaH!r\x1f\x10\x01\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x02\x12\x44\n\x0escheduled_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\x07J\x05\x08\x80\x8a\x8a\x0f\xc8\x01\x01\x12+\n\x16requester_challenge_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x14invitee_challenge_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"H\n\x16ScheduleMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"J\n\x10GetMeetupRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"C\n\x11GetMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"\xd2\x01\n\x12ListMeetupsRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12H\n\x06states\x18\x02 \x03(\x0e\x32#.wingmanmatch.meetup.v1.MeetupStateB\x13\xbaH\x10\x92\x01\r\x10\x05\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x08match_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"_\n\x13ListMeetupsResponse\x12/\n\x07meetups\x18\x01 \x03(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xeb\x02\n\x17RescheduleMeetupRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x41\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\r\xbaH\n\xb2\x01\x07J\x05\x08\x80\x8a\x8a\x0f\x12:\n\nvenue_name\x18\x04 \x01(\tB&\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x02\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01:x\xbaHu\x1as\n\x12reschedule.nothing\x12*scheduled_time or venue_name must be given\x1a\x31has(this.scheduled_time) || this.venue_name != \'\'\"J\n\x18RescheduleMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"n\n\x13\x43\x61ncelMeetupRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x14\x43\x61ncelMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"o\n\x14\x43onfirmMeetupRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"G\n\x15\x43onfirmMeetupResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"n\n\x13ReportNoShowRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"F\n\x14ReportNoShowResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup\"\x98\x01\n\x18UpdateMeetupNotesRequest\x12\x1b\n\tmeetup_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12#\n\x05notes\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18\xa0\x1f\x32\n^[^\\x00]*$\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"K\n\x19UpdateMeetupNotesResponse\x12.\n\x06meetup\x18\x01 \x01(\x0b\x32\x1e.wingmanmatch.meetup.v1.Meetup2\xbf\t\n\rMeetupService\x12\x96\x01\n\x0eScheduleMeetup\x12-.wingmanmatch.meetup.v1.ScheduleMeetupRequest\x1a..wingmanmatch.meetup.v1.ScheduleMeetupResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x87\x01\n\tGetMeetup\x12(.wingmanmatch.meetup.v1.GetMeetupRequest\x1a).wingmanmatch.meetup.v1.GetMeetupResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\x05(\x02\x12\x8d\x01\n\x0bListMeetups\x12*.wingmanmatch.meetup.v1.ListMeetupsRequest\x1a+.wingmanmatch.meetup.v1.ListMeetupsResponse\"%\x90\x02\x01\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\x05(\x02\x12\x9c\x01\n\x10RescheduleMeetup\x12/.wingmanmatch.meetup.v1.RescheduleMeetupRequest\x1a\x30.wingmanmatch.meetup.v1.RescheduleMeetupResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x90\x01\n\x0c\x43\x61ncelMeetup\x12+.wingmanmatch.meetup.v1.CancelMeetupRequest\x1a,.wingmanmatch.meetup.v1.CancelMeetupResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x93\x01\n\rConfirmMeetup\x12,.wingmanmatch.meetup.v1.ConfirmMeetupRequest\x1a-.wingmanmatch.meetup.v1.ConfirmMeetupResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x90\x01\n\x0cReportNoShow\x12+.wingmanmatch.meetup.v1.ReportNoShowRequest\x1a,.wingmanmatch.meetup.v1.ReportNoShowResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x12\x9f\x01\n\x11UpdateMeetupNotes\x12\x30.wingmanmatch.meetup.v1.UpdateMeetupNotesRequest\x1a\x31.wingmanmatch.meetup.v1.UpdateMeetupNotesResponse\"%\x90\x02\x02\xda\xbc\x18\x1e\n\npublic_api\x12\x07user_id\x1a\x01\x01\"\x02\x08\n(\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULEMEETUPREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_SCHEDULEMEETUPREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_SCHEDULEMEETUPREQUEST'].fields_by_name['venue_name']._loaded_options = None
-  _globals['_SCHEDULEMEETUPREQUEST'].fields_by_name['venue_name']._serialized_options = b'\272H!r\037\020\001\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_SCHEDULEMEETUPREQUEST'].fields_by_name['venue_name']._serialized_options = b'\272H!r\037\020\001\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\002'
   _globals['_SCHEDULEMEETUPREQUEST'].fields_by_name['scheduled_time']._loaded_options = None
   _globals['_SCHEDULEMEETUPREQUEST'].fields_by_name['scheduled_time']._serialized_options = b'\272H\r\262\001\007J\005\010\200\212\212\017\310\001\001'
   _globals['_SCHEDULEMEETUPREQUEST'].fields_by_name['requester_challenge_id']._loaded_options = None
@@ -70,7 +70,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESCHEDULEMEETUPREQUEST'].fields_by_name['scheduled_time']._loaded_options = None
   _globals['_RESCHEDULEMEETUPREQUEST'].fields_by_name['scheduled_time']._serialized_options = b'\272H\n\262\001\007J\005\010\200\212\212\017'
   _globals['_RESCHEDULEMEETUPREQUEST'].fields_by_name['venue_name']._loaded_options = None
-  _globals['_RESCHEDULEMEETUPREQUEST'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_RESCHEDULEMEETUPREQUEST'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\002'
   _globals['_RESCHEDULEMEETUPREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_RESCHEDULEMEETUPREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_RESCHEDULEMEETUPREQUEST']._loaded_options = None
@@ -118,37 +118,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEETUPSERVICE'].methods_by_name['UpdateMeetupNotes']._loaded_options = None
   _globals['_MEETUPSERVICE'].methods_by_name['UpdateMeetupNotes']._serialized_options = b'\220\002\002\332\274\030\036\n\npublic_api\022\007user_id\032\001\001\"\002\010\n(\002'
   _globals['_SCHEDULEMEETUPREQUEST']._serialized_start=210
-  _globals['_SCHEDULEMEETUPREQUEST']._serialized_end=537
-  _globals['_SCHEDULEMEETUPRESPONSE']._serialized_start=539
-  _globals['_SCHEDULEMEETUPRESPONSE']._serialized_end=611
-  _globals['_GETMEETUPREQUEST']._serialized_start=613
-  _globals['_GETMEETUPREQUEST']._serialized_end=687
-  _globals['_GETMEETUPRESPONSE']._serialized_start=689
-  _globals['_GETMEETUPRESPONSE']._serialized_end=756
-  _globals['_LISTMEETUPSREQUEST']._serialized_start=759
-  _globals['_LISTMEETUPSREQUEST']._serialized_end=969
-  _globals['_LISTMEETUPSRESPONSE']._serialized_start=971
-  _globals['_LISTMEETUPSRESPONSE']._serialized_end=1066
-  _globals['_RESCHEDULEMEETUPREQUEST']._serialized_start=1069
-  _globals['_RESCHEDULEMEETUPREQUEST']._serialized_end=1428
-  _globals['_RESCHEDULEMEETUPRESPONSE']._serialized_start=1430
-  _globals['_RESCHEDULEMEETUPRESPONSE']._serialized_end=1504
-  _globals['_CANCELMEETUPREQUEST']._serialized_start=1506
-  _globals['_CANCELMEETUPREQUEST']._serialized_end=1616
-  _globals['_CANCELMEETUPRESPONSE']._serialized_start=1618
-  _globals['_CANCELMEETUPRESPONSE']._serialized_end=1688
-  _globals['_CONFIRMMEETUPREQUEST']._serialized_start=1690
-  _globals['_CONFIRMMEETUPREQUEST']._serialized_end=1801
-  _globals['_CONFIRMMEETUPRESPONSE']._serialized_start=1803
-  _globals['_CONFIRMMEETUPRESPONSE']._serialized_end=1874
-  _globals['_REPORTNOSHOWREQUEST']._serialized_start=1876
-  _globals['_REPORTNOSHOWREQUEST']._serialized_end=1986
-  _globals['_REPORTNOSHOWRESPONSE']._serialized_start=1988
-  _globals['_REPORTNOSHOWRESPONSE']._serialized_end=2058
-  _globals['_UPDATEMEETUPNOTESREQUEST']._serialized_start=2061
-  _globals['_UPDATEMEETUPNOTESREQUEST']._serialized_end=2213
-  _globals['_UPDATEMEETUPNOTESRESPONSE']._serialized_start=2215
-  _globals['_UPDATEMEETUPNOTESRESPONSE']._serialized_end=2290
-  _globals['_MEETUPSERVICE']._serialized_start=2293
-  _globals['_MEETUPSERVICE']._serialized_end=3508
+  _globals['_SCHEDULEMEETUPREQUEST']._serialized_end=541
+  _globals['_SCHEDULEMEETUPRESPONSE']._serialized_start=543
+  _globals['_SCHEDULEMEETUPRESPONSE']._serialized_end=615
+  _globals['_GETMEETUPREQUEST']._serialized_start=617
+  _globals['_GETMEETUPREQUEST']._serialized_end=691
+  _globals['_GETMEETUPRESPONSE']._serialized_start=693
+  _globals['_GETMEETUPRESPONSE']._serialized_end=760
+  _globals['_LISTMEETUPSREQUEST']._serialized_start=763
+  _globals['_LISTMEETUPSREQUEST']._serialized_end=973
+  _globals['_LISTMEETUPSRESPONSE']._serialized_start=975
+  _globals['_LISTMEETUPSRESPONSE']._serialized_end=1070
+  _globals['_RESCHEDULEMEETUPREQUEST']._serialized_start=1073
+  _globals['_RESCHEDULEMEETUPREQUEST']._serialized_end=1436
+  _globals['_RESCHEDULEMEETUPRESPONSE']._serialized_start=1438
+  _globals['_RESCHEDULEMEETUPRESPONSE']._serialized_end=1512
+  _globals['_CANCELMEETUPREQUEST']._serialized_start=1514
+  _globals['_CANCELMEETUPREQUEST']._serialized_end=1624
+  _globals['_CANCELMEETUPRESPONSE']._serialized_start=1626
+  _globals['_CANCELMEETUPRESPONSE']._serialized_end=1696
+  _globals['_CONFIRMMEETUPREQUEST']._serialized_start=1698
+  _globals['_CONFIRMMEETUPREQUEST']._serialized_end=1809
+  _globals['_CONFIRMMEETUPRESPONSE']._serialized_start=1811
+  _globals['_CONFIRMMEETUPRESPONSE']._serialized_end=1882
+  _globals['_REPORTNOSHOWREQUEST']._serialized_start=1884
+  _globals['_REPORTNOSHOWREQUEST']._serialized_end=1994
+  _globals['_REPORTNOSHOWRESPONSE']._serialized_start=1996
+  _globals['_REPORTNOSHOWRESPONSE']._serialized_end=2066
+  _globals['_UPDATEMEETUPNOTESREQUEST']._serialized_start=2069
+  _globals['_UPDATEMEETUPNOTESREQUEST']._serialized_end=2221
+  _globals['_UPDATEMEETUPNOTESRESPONSE']._serialized_start=2223
+  _globals['_UPDATEMEETUPNOTESRESPONSE']._serialized_end=2298
+  _globals['_MEETUPSERVICE']._serialized_start=2301
+  _globals['_MEETUPSERVICE']._serialized_end=3516
 # @@protoc_insertion_point(module_scope)

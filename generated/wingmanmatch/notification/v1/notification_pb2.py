@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from wingmanmatch.options.v1 import options_pb2 as wingmanmatch_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/wingmanmatch/notification/v1/notification.proto\x12\x1cwingmanmatch.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x03\n\x0cNotification\x12\n\n\x02id\x18\x01 \x01(\t\x12<\n\x04kind\x18\x02 \x01(\x0e\x32..wingmanmatch.notification.v1.NotificationKind\x12>\n\x05state\x18\x03 \x01(\x0e\x32/.wingmanmatch.notification.v1.NotificationState\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12-\n\tsend_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsent_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\x08 \x01(\x05\x12\x1b\n\x13provider_message_id\x18\t \x01(\t\x12\x12\n\nlast_error\x18\n \x01(\t\x12/\n\x0b\x65xpire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08match_id\x18\x0c \x01(\t\"\x8a\x01\n\x0fMatchInvitation\x12\x39\n\x0cinviter_name\x18\x01 \x01(\tB#\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12<\n\x10venue_suggestion\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\"\xd1\x01\n\x0fMatchAcceptance\x12:\n\raccepter_name\x18\x01 \x01(\tB#\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12\x36\n\nvenue_name\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12J\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x16\xbaH\x13\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\"J\n\x0cMatchDecline\x12:\n\rdecliner_name\x18\x01 \x01(\tB#\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\"\xd3\x01\n\x0fSessionReminder\x12\x39\n\x0cpartner_name\x18\x01 \x01(\tB#\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12\x36\n\nvenue_name\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12M\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x19\xbaH\x16\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\xc8\x01\x01\"\xd3\x01\n\x0fMeetupScheduled\x12\x39\n\x0cpartner_name\x18\x01 \x01(\tB#\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12\x36\n\nvenue_name\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12M\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x19\xbaH\x16\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\xc8\x01\x01\"\x9a\x02\n\x0bMeetupMoved\x12\x39\n\x0cpartner_name\x18\x01 \x01(\tB#\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12\x36\n\nvenue_name\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12M\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x19\xbaH\x16\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\xc8\x01\x01\x12I\n\rprevious_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x16\xbaH\x13\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\"\xd3\x01\n\x0fMeetupCancelled\x12\x39\n\x0cpartner_name\x18\x01 \x01(\tB#\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12\x36\n\nvenue_name\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\x12M\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x19\xbaH\x16\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\xc8\x01\x01\"\xd8\x01\n\x17NotificationPreferences\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12;\n\x05kinds\x18\x02 \x03(\x0b\x32,.wingmanmatch.notification.v1.KindPreference\x12>\n\x0bsuppression\x18\x03 \x01(\x0b\x32).wingmanmatch.notification.v1.Suppression\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x0eKindPreference\x12H\n\x04kind\x18\x01 \x01(\x0e\x32..wingmanmatch.notification.v1.NotificationKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\"}\n\x0bSuppression\x12=\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32..wingmanmatch.notification.v1.SuppressionCause\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xc6\x02\n\x10NotificationKind\x12!\n\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12&\n\"NOTIFICATION_KIND_MATCH_INVITATION\x10\x01\x12&\n\"NOTIFICATION_KIND_MATCH_ACCEPTANCE\x10\x02\x12#\n\x1fNOTIFICATION_KIND_MATCH_DECLINE\x10\x03\x12&\n\"NOTIFICATION_KIND_SESSION_REMINDER\x10\x04\x12&\n\"NOTIFICATION_KIND_MEETUP_SCHEDULED\x10\x05\x12\"\n\x1eNOTIFICATION_KIND_MEETUP_MOVED\x10\x06\x12&\n\"NOTIFICATION_KIND_MEETUP_CANCELLED\x10\x07*\xdc\x03\n\x11NotificationState\x12\"\n\x1eNOTIFICATION_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cNOTIFICATION_STATE_SCHEDULED\x10\x01\x12\x1e\n\x1aNOTIFICATION_STATE_PENDING\x10\x02\x12\x1e\n\x1aNOTIFICATION_STATE_SENDING\x10\x03\x12\x1b\n\x17NOTIFICATION_STATE_SENT\x10\x04\x12\x1e\n\x1aNOTIFICATION_STATE_DELAYED\x10\x05\x12 \n\x1cNOTIFICATION_STATE_DELIVERED\x10\x06\x12\x1e\n\x1aNOTIFICATION_STATE_BOUNCED\x10\x07\x12!\n\x1dNOTIFICATION_STATE_COMPLAINED\x10\x08\x12 \n\x1cNOTIFICATION_STATE_CANCELLED\x10\t\x12!\n\x1dNOTIFICATION_STATE_SUPPRESSED\x10\n\x12\x1e\n\x1aNOTIFICATION_STATE_EXPIRED\x10\x0b\x12\x1b\n\x17NOTIFICATION_STATE_DEAD\x10\x0c\x12\x1d\n\x19NOTIFICATION_STATE_REVIEW\x10\r*\x94\x01\n\x10SuppressionCause\x12!\n\x1dSUPPRESSION_CAUSE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SUPPRESSION_CAUSE_BOUNCE\x10\x01\x12\x1f\n\x1bSUPPRESSION_CAUSE_COMPLAINT\x10\x02\x12\x1e\n\x1aSUPPRESSION_CAUSE_PROVIDER\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/wingmanmatch/notification/v1/notification.proto\x12\x1cwingmanmatch.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%wingmanmatch/options/v1/options.proto\"\xd6\x03\n\x0cNotification\x12\n\n\x02id\x18\x01 \x01(\t\x12<\n\x04kind\x18\x02 \x01(\x0e\x32..wingmanmatch.notification.v1.NotificationKind\x12>\n\x05state\x18\x03 \x01(\x0e\x32/.wingmanmatch.notification.v1.NotificationState\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12-\n\tsend_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsent_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rattempt_count\x18\x08 \x01(\x05\x12\x1b\n\x13provider_message_id\x18\t \x01(\t\x12\x12\n\nlast_error\x18\n \x01(\t\x12/\n\x0b\x65xpire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08match_id\x18\x0c \x01(\t\x12\x11\n\tdigest_id\x18\r \x01(\t\"\x92\x01\n\x0fMatchInvitation\x12=\n\x0cinviter_name\x18\x01 \x01(\tB\'\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x01\x12@\n\x10venue_suggestion\x18\x02 \x01(\tB&\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x02\"\xd9\x01\n\x0fMatchAcceptance\x12>\n\raccepter_name\x18\x01 \x01(\tB\'\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x01\x12:\n\nvenue_name\x18\x02 \x01(\tB&\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x02\x12J\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x16\xbaH\x13\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\"N\n\x0cMatchDecline\x12>\n\rdecliner_name\x18\x01 \x01(\tB\'\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x01\"\xdb\x01\n\x0fSessionReminder\x12=\n\x0cpartner_name\x18\x01 \x01(\tB\'\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x01\x12:\n\nvenue_name\x18\x02 \x01(\tB&\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x02\x12M\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x19\xbaH\x16\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\xc8\x01\x01\"\xdb\x01\n\x0fMeetupScheduled\x12=\n\x0cpartner_name\x18\x01 \x01(\tB\'\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x01\x12:\n\nvenue_name\x18\x02 \x01(\tB&\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x02\x12M\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x19\xbaH\x16\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\xc8\x01\x01\"\xa2\x02\n\x0bMeetupMoved\x12=\n\x0cpartner_name\x18\x01 \x01(\tB\'\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x01\x12:\n\nvenue_name\x18\x02 \x01(\tB&\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x02\x12M\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x19\xbaH\x16\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\xc8\x01\x01\x12I\n\rprevious_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x16\xbaH\x13\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\"\xdb\x01\n\x0fMeetupCancelled\x12=\n\x0cpartner_name\x18\x01 \x01(\tB\'\xbaH r\x1e\x10\x01\x18<2\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x01\x12:\n\nvenue_name\x18\x02 \x01(\tB&\xbaH\x1fr\x1d\x18\xc8\x01\x32\x18^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\xd8\xbc\x18\x02\x12M\n\x0escheduled_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x19\xbaH\x16\xb2\x01\x10\x1a\x06\x08\x80\xb2\xf8\x84\x1b\x32\x06\x08\x80\x87\xb5\xc3\x03\xc8\x01\x01\"\xd8\x01\n\x17NotificationPreferences\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12;\n\x05kinds\x18\x02 \x03(\x0b\x32,.wingmanmatch.notification.v1.KindPreference\x12>\n\x0bsuppression\x18\x03 \x01(\x0b\x32).wingmanmatch.notification.v1.Suppression\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x0eKindPreference\x12H\n\x04kind\x18\x01 \x01(\x0e\x32..wingmanmatch.notification.v1.NotificationKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\"}\n\x0bSuppression\x12=\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32..wingmanmatch.notification.v1.SuppressionCause\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xe4\x02\n\x10NotificationKind\x12!\n\x1dNOTIFICATION_KIND_UNSPECIFIED\x10\x00\x12&\n\"NOTIFICATION_KIND_MATCH_INVITATION\x10\x01\x12&\n\"NOTIFICATION_KIND_MATCH_ACCEPTANCE\x10\x02\x12#\n\x1fNOTIFICATION_KIND_MATCH_DECLINE\x10\x03\x12&\n\"NOTIFICATION_KIND_SESSION_REMINDER\x10\x04\x12&\n\"NOTIFICATION_KIND_MEETUP_SCHEDULED\x10\x05\x12\"\n\x1eNOTIFICATION_KIND_MEETUP_MOVED\x10\x06\x12&\n\"NOTIFICATION_KIND_MEETUP_CANCELLED\x10\x07\x12\x1c\n\x18NOTIFICATION_KIND_DIGEST\x10\x08*\x9a\x04\n\x11NotificationState\x12\"\n\x1eNOTIFICATION_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cNOTIFICATION_STATE_SCHEDULED\x10\x01\x12\x1e\n\x1aNOTIFICATION_STATE_PENDING\x10\x02\x12\x1e\n\x1aNOTIFICATION_STATE_SENDING\x10\x03\x12\x1b\n\x17NOTIFICATION_STATE_SENT\x10\x04\x12\x1e\n\x1aNOTIFICATION_STATE_DELAYED\x10\x05\x12 \n\x1cNOTIFICATION_STATE_DELIVERED\x10\x06\x12\x1e\n\x1aNOTIFICATION_STATE_BOUNCED\x10\x07\x12!\n\x1dNOTIFICATION_STATE_COMPLAINED\x10\x08\x12 \n\x1cNOTIFICATION_STATE_CANCELLED\x10\t\x12!\n\x1dNOTIFICATION_STATE_SUPPRESSED\x10\n\x12\x1e\n\x1aNOTIFICATION_STATE_EXPIRED\x10\x0b\x12\x1b\n\x17NOTIFICATION_STATE_DEAD\x10\x0c\x12\x1d\n\x19NOTIFICATION_STATE_REVIEW\x10\r\x12\x1b\n\x17NOTIFICATION_STATE_HELD\x10\x0e\x12\x1f\n\x1bNOTIFICATION_STATE_DIGESTED\x10\x0f*\x94\x01\n\x10SuppressionCause\x12!\n\x1dSUPPRESSION_CAUSE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SUPPRESSION_CAUSE_BOUNCE\x10\x01\x12\x1f\n\x1bSUPPRESSION_CAUSE_COMPLAINT\x10\x02\x12\x1e\n\x1aSUPPRESSION_CAUSE_PROVIDER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,71 +35,71 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'wingmanmatch.notification.v
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MATCHINVITATION'].fields_by_name['inviter_name']._loaded_options = None
-  _globals['_MATCHINVITATION'].fields_by_name['inviter_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MATCHINVITATION'].fields_by_name['inviter_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\001'
   _globals['_MATCHINVITATION'].fields_by_name['venue_suggestion']._loaded_options = None
-  _globals['_MATCHINVITATION'].fields_by_name['venue_suggestion']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MATCHINVITATION'].fields_by_name['venue_suggestion']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\002'
   _globals['_MATCHACCEPTANCE'].fields_by_name['accepter_name']._loaded_options = None
-  _globals['_MATCHACCEPTANCE'].fields_by_name['accepter_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MATCHACCEPTANCE'].fields_by_name['accepter_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\001'
   _globals['_MATCHACCEPTANCE'].fields_by_name['venue_name']._loaded_options = None
-  _globals['_MATCHACCEPTANCE'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MATCHACCEPTANCE'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\002'
   _globals['_MATCHACCEPTANCE'].fields_by_name['scheduled_time']._loaded_options = None
   _globals['_MATCHACCEPTANCE'].fields_by_name['scheduled_time']._serialized_options = b'\272H\023\262\001\020\032\006\010\200\262\370\204\0332\006\010\200\207\265\303\003'
   _globals['_MATCHDECLINE'].fields_by_name['decliner_name']._loaded_options = None
-  _globals['_MATCHDECLINE'].fields_by_name['decliner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MATCHDECLINE'].fields_by_name['decliner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\001'
   _globals['_SESSIONREMINDER'].fields_by_name['partner_name']._loaded_options = None
-  _globals['_SESSIONREMINDER'].fields_by_name['partner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_SESSIONREMINDER'].fields_by_name['partner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\001'
   _globals['_SESSIONREMINDER'].fields_by_name['venue_name']._loaded_options = None
-  _globals['_SESSIONREMINDER'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_SESSIONREMINDER'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\002'
   _globals['_SESSIONREMINDER'].fields_by_name['scheduled_time']._loaded_options = None
   _globals['_SESSIONREMINDER'].fields_by_name['scheduled_time']._serialized_options = b'\272H\026\262\001\020\032\006\010\200\262\370\204\0332\006\010\200\207\265\303\003\310\001\001'
   _globals['_MEETUPSCHEDULED'].fields_by_name['partner_name']._loaded_options = None
-  _globals['_MEETUPSCHEDULED'].fields_by_name['partner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MEETUPSCHEDULED'].fields_by_name['partner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\001'
   _globals['_MEETUPSCHEDULED'].fields_by_name['venue_name']._loaded_options = None
-  _globals['_MEETUPSCHEDULED'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MEETUPSCHEDULED'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\002'
   _globals['_MEETUPSCHEDULED'].fields_by_name['scheduled_time']._loaded_options = None
   _globals['_MEETUPSCHEDULED'].fields_by_name['scheduled_time']._serialized_options = b'\272H\026\262\001\020\032\006\010\200\262\370\204\0332\006\010\200\207\265\303\003\310\001\001'
   _globals['_MEETUPMOVED'].fields_by_name['partner_name']._loaded_options = None
-  _globals['_MEETUPMOVED'].fields_by_name['partner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MEETUPMOVED'].fields_by_name['partner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\001'
   _globals['_MEETUPMOVED'].fields_by_name['venue_name']._loaded_options = None
-  _globals['_MEETUPMOVED'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MEETUPMOVED'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\002'
   _globals['_MEETUPMOVED'].fields_by_name['scheduled_time']._loaded_options = None
   _globals['_MEETUPMOVED'].fields_by_name['scheduled_time']._serialized_options = b'\272H\026\262\001\020\032\006\010\200\262\370\204\0332\006\010\200\207\265\303\003\310\001\001'
   _globals['_MEETUPMOVED'].fields_by_name['previous_time']._loaded_options = None
   _globals['_MEETUPMOVED'].fields_by_name['previous_time']._serialized_options = b'\272H\023\262\001\020\032\006\010\200\262\370\204\0332\006\010\200\207\265\303\003'
   _globals['_MEETUPCANCELLED'].fields_by_name['partner_name']._loaded_options = None
-  _globals['_MEETUPCANCELLED'].fields_by_name['partner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MEETUPCANCELLED'].fields_by_name['partner_name']._serialized_options = b'\272H r\036\020\001\030<2\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\001'
   _globals['_MEETUPCANCELLED'].fields_by_name['venue_name']._loaded_options = None
-  _globals['_MEETUPCANCELLED'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$'
+  _globals['_MEETUPCANCELLED'].fields_by_name['venue_name']._serialized_options = b'\272H\037r\035\030\310\0012\030^[^\\p{Cc}\\p{Zl}\\p{Zp}]*$\330\274\030\002'
   _globals['_MEETUPCANCELLED'].fields_by_name['scheduled_time']._loaded_options = None
   _globals['_MEETUPCANCELLED'].fields_by_name['scheduled_time']._serialized_options = b'\272H\026\262\001\020\032\006\010\200\262\370\204\0332\006\010\200\207\265\303\003\310\001\001'
   _globals['_KINDPREFERENCE'].fields_by_name['kind']._loaded_options = None
   _globals['_KINDPREFERENCE'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
-  _globals['_NOTIFICATIONKIND']._serialized_start=2409
-  _globals['_NOTIFICATIONKIND']._serialized_end=2735
-  _globals['_NOTIFICATIONSTATE']._serialized_start=2738
-  _globals['_NOTIFICATIONSTATE']._serialized_end=3214
-  _globals['_SUPPRESSIONCAUSE']._serialized_start=3217
-  _globals['_SUPPRESSIONCAUSE']._serialized_end=3365
-  _globals['_NOTIFICATION']._serialized_start=144
-  _globals['_NOTIFICATION']._serialized_end=595
-  _globals['_MATCHINVITATION']._serialized_start=598
-  _globals['_MATCHINVITATION']._serialized_end=736
-  _globals['_MATCHACCEPTANCE']._serialized_start=739
-  _globals['_MATCHACCEPTANCE']._serialized_end=948
-  _globals['_MATCHDECLINE']._serialized_start=950
-  _globals['_MATCHDECLINE']._serialized_end=1024
-  _globals['_SESSIONREMINDER']._serialized_start=1027
-  _globals['_SESSIONREMINDER']._serialized_end=1238
-  _globals['_MEETUPSCHEDULED']._serialized_start=1241
-  _globals['_MEETUPSCHEDULED']._serialized_end=1452
-  _globals['_MEETUPMOVED']._serialized_start=1455
-  _globals['_MEETUPMOVED']._serialized_end=1737
-  _globals['_MEETUPCANCELLED']._serialized_start=1740
-  _globals['_MEETUPCANCELLED']._serialized_end=1951
-  _globals['_NOTIFICATIONPREFERENCES']._serialized_start=1954
-  _globals['_NOTIFICATIONPREFERENCES']._serialized_end=2170
-  _globals['_KINDPREFERENCE']._serialized_start=2172
-  _globals['_KINDPREFERENCE']._serialized_end=2279
-  _globals['_SUPPRESSION']._serialized_start=2281
-  _globals['_SUPPRESSION']._serialized_end=2406
+  _globals['_NOTIFICATIONKIND']._serialized_start=2519
+  _globals['_NOTIFICATIONKIND']._serialized_end=2875
+  _globals['_NOTIFICATIONSTATE']._serialized_start=2878
+  _globals['_NOTIFICATIONSTATE']._serialized_end=3416
+  _globals['_SUPPRESSIONCAUSE']._serialized_start=3419
+  _globals['_SUPPRESSIONCAUSE']._serialized_end=3567
+  _globals['_NOTIFICATION']._serialized_start=183
+  _globals['_NOTIFICATION']._serialized_end=653
+  _globals['_MATCHINVITATION']._serialized_start=656
+  _globals['_MATCHINVITATION']._serialized_end=802
+  _globals['_MATCHACCEPTANCE']._serialized_start=805
+  _globals['_MATCHACCEPTANCE']._serialized_end=1022
+  _globals['_MATCHDECLINE']._serialized_start=1024
+  _globals['_MATCHDECLINE']._serialized_end=1102
+  _globals['_SESSIONREMINDER']._serialized_start=1105
+  _globals['_SESSIONREMINDER']._serialized_end=1324
+  _globals['_MEETUPSCHEDULED']._serialized_start=1327
+  _globals['_MEETUPSCHEDULED']._serialized_end=1546
+  _globals['_MEETUPMOVED']._serialized_start=1549
+  _globals['_MEETUPMOVED']._serialized_end=1839
+  _globals['_MEETUPCANCELLED']._serialized_start=1842
+  _globals['_MEETUPCANCELLED']._serialized_end=2061
+  _globals['_NOTIFICATIONPREFERENCES']._serialized_start=2064
+  _globals['_NOTIFICATIONPREFERENCES']._serialized_end=2280
+  _globals['_KINDPREFERENCE']._serialized_start=2282
+  _globals['_KINDPREFERENCE']._serialized_end=2389
+  _globals['_SUPPRESSION']._serialized_start=2391
+  _globals['_SUPPRESSION']._serialized_end=2516
 # @@protoc_insertion_point(module_scope)

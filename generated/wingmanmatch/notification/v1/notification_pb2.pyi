@@ -42,6 +42,8 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A meet-up was moved."""
     NOTIFICATION_KIND_MEETUP_CANCELLED: _NotificationKind.ValueType  # 7
     """A meet-up was cancelled."""
+    NOTIFICATION_KIND_DIGEST: _NotificationKind.ValueType  # 8
+    """Stands for emails that were held, because their address got as many as it may in a time: how many wait, of what."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """What a mail is about."""
@@ -62,6 +64,8 @@ NOTIFICATION_KIND_MEETUP_MOVED: NotificationKind.ValueType  # 6
 """A meet-up was moved."""
 NOTIFICATION_KIND_MEETUP_CANCELLED: NotificationKind.ValueType  # 7
 """A meet-up was cancelled."""
+NOTIFICATION_KIND_DIGEST: NotificationKind.ValueType  # 8
+"""Stands for emails that were held, because their address got as many as it may in a time: how many wait, of what."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _NotificationState:
@@ -98,6 +102,10 @@ class _NotificationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Not
     """Given up."""
     NOTIFICATION_STATE_REVIEW: _NotificationState.ValueType  # 13
     """Given up without knowing whether the provider accepted it; a person decides."""
+    NOTIFICATION_STATE_HELD: _NotificationState.ValueType  # 14
+    """Held, because its address got as many emails as it may in a time; the digest `digest_id` will stand for it."""
+    NOTIFICATION_STATE_DIGESTED: _NotificationState.ValueType  # 15
+    """Not sent by itself: the digest `digest_id` stands for it."""
 
 class NotificationState(_NotificationState, metaclass=_NotificationStateEnumTypeWrapper):
     """Where a mail is in its life."""
@@ -130,6 +138,10 @@ NOTIFICATION_STATE_DEAD: NotificationState.ValueType  # 12
 """Given up."""
 NOTIFICATION_STATE_REVIEW: NotificationState.ValueType  # 13
 """Given up without knowing whether the provider accepted it; a person decides."""
+NOTIFICATION_STATE_HELD: NotificationState.ValueType  # 14
+"""Held, because its address got as many emails as it may in a time; the digest `digest_id` will stand for it."""
+NOTIFICATION_STATE_DIGESTED: NotificationState.ValueType  # 15
+"""Not sent by itself: the digest `digest_id` stands for it."""
 Global___NotificationState: _TypeAlias = NotificationState  # noqa: Y015
 
 class _SuppressionCause:
@@ -178,6 +190,7 @@ class Notification(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     MATCH_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifies the mail."""
     kind: Global___NotificationKind.ValueType
@@ -194,6 +207,8 @@ class Notification(_message.Message):
     """Why the last attempt failed, as the class and code of the error; empty if none failed."""
     match_id: _builtins.str
     """The match it is about; empty if none."""
+    digest_id: _builtins.str
+    """The email of kind DIGEST that says, or said, that this one waits; empty unless it is HELD or DIGESTED, or was HELD."""
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:
         """When it is due."""
@@ -225,10 +240,11 @@ class Notification(_message.Message):
         last_error: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         match_id: _builtins.str = ...,
+        digest_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "send_time", b"send_time", "sent_time", b"sent_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "kind", b"kind", "last_error", b"last_error", "match_id", b"match_id", "provider_message_id", b"provider_message_id", "send_time", b"send_time", "sent_time", b"sent_time", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "create_time", b"create_time", "digest_id", b"digest_id", "expire_time", b"expire_time", "id", b"id", "kind", b"kind", "last_error", b"last_error", "match_id", b"match_id", "provider_message_id", b"provider_message_id", "send_time", b"send_time", "sent_time", b"sent_time", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

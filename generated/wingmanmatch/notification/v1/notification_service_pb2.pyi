@@ -40,7 +40,7 @@ class SendNotificationRequest(_message.Message):
     user_id: _builtins.str
     """To whom. May be left out where `recipient_email` is given."""
     recipient_email: _builtins.str
-    """Where to. Empty means the address in the person's profile."""
+    """Where to. Empty means the address in the person's profile. A domain may be internationalized."""
     request_id: _builtins.str
     """Makes a retry safe; a UUID."""
     recipient_name: _builtins.str

@@ -18,15 +18,20 @@ class NotificationServiceStub:
     A mail is stored before the call returns and sent afterwards, by any replica, however long the provider is away. A
     mutation carries a `request_id`: repeated within 24 hours with the same body it returns the first answer again and
     changes nothing; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED.
+
+    Whoever causes them, an address gets at most 3 emails in 10 minutes that other people or backends caused, 10 an hour
+    and 30 a day. What is beyond is HELD, until one email of kind DIGEST says how much waits.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.SendNotificationRequest, _notification_service_pb2.SendNotificationResponse]
     """Stores a mail for sending.
 
-    What the recipient does not want, or cannot get, is stored as suppressed. The recipient, whether a person or an
-    address, is charged to the rate limit `email_send` whoever calls. Idempotent by `request_id`. Reasons:
-    PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
+    What the recipient does not want, or cannot get, is stored as suppressed. The address that the email goes to, and
+    the person if there is one, are charged to the rate limit `email_send` whoever calls: both or, where one has no
+    token left or the request is refused, neither. To a person who was erased within the last 24 hours nothing is sent,
+    whatever the address: that is PROFILE_NOT_FOUND. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND,
+    NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
     """
     PreviewNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.PreviewNotificationRequest, _notification_service_pb2.PreviewNotificationResponse]
     """Returns a mail as it would be sent, and sends nothing."""
@@ -67,6 +72,9 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     A mail is stored before the call returns and sent afterwards, by any replica, however long the provider is away. A
     mutation carries a `request_id`: repeated within 24 hours with the same body it returns the first answer again and
     changes nothing; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED.
+
+    Whoever causes them, an address gets at most 3 emails in 10 minutes that other people or backends caused, 10 an hour
+    and 30 a day. What is beyond is HELD, until one email of kind DIGEST says how much waits.
     """
 
     @_abc_1.abstractmethod
@@ -77,9 +85,11 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_notification_service_pb2.SendNotificationResponse]:
         """Stores a mail for sending.
 
-        What the recipient does not want, or cannot get, is stored as suppressed. The recipient, whether a person or an
-        address, is charged to the rate limit `email_send` whoever calls. Idempotent by `request_id`. Reasons:
-        PROFILE_NOT_FOUND, NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
+        What the recipient does not want, or cannot get, is stored as suppressed. The address that the email goes to, and
+        the person if there is one, are charged to the rate limit `email_send` whoever calls: both or, where one has no
+        token left or the request is refused, neither. To a person who was erased within the last 24 hours nothing is sent,
+        whatever the address: that is PROFILE_NOT_FOUND. Idempotent by `request_id`. Reasons: PROFILE_NOT_FOUND,
+        NOTIFICATION_QUEUE_FULL, RATE_LIMITED, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

@@ -26,17 +26,21 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%wingmanmatch/options/v1/options.proto\x12\x17wingmanmatch.options.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\x86\x02\n\x0cMethodPolicy\x12\x12\n\nrate_limit\x18\x01 \x01(\t\x12\x12\n\nuser_field\x18\x02 \x01(\t\x12\x35\n\x08requires\x18\x03 \x03(\x0e\x32#.wingmanmatch.options.v1.Dependency\x12\x33\n\x10\x64\x65\x66\x61ult_deadline\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\x0e\x32\x1f.wingmanmatch.options.v1.Access\x12\x31\n\x04uses\x18\x06 \x03(\x0e\x32#.wingmanmatch.options.v1.Dependency*\xa7\x01\n\nDependency\x12\x1a\n\x16\x44\x45PENDENCY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45PENDENCY_DATABASE\x10\x01\x12\x14\n\x10\x44\x45PENDENCY_REDIS\x10\x02\x12\x14\n\x10\x44\x45PENDENCY_EMAIL\x10\x03\x12\x1b\n\x17\x44\x45PENDENCY_EXTERNAL_API\x10\x04\x12\x1b\n\x17\x44\x45PENDENCY_RATE_LIMITER\x10\x05*j\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x0f\n\x0b\x41\x43\x43\x45SS_USER\x10\x02\x12\x12\n\x0e\x41\x43\x43\x45SS_BACKEND\x10\x03\x12\x10\n\x0c\x41\x43\x43\x45SS_ADMIN\x10\x04:W\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xcb\x87\x03 \x01(\x0b\x32%.wingmanmatch.options.v1.MethodPolicy:/\n\x06opaque\x12\x1d.google.protobuf.FieldOptions\x18\xcc\x87\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%wingmanmatch/options/v1/options.proto\x12\x17wingmanmatch.options.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xea\x02\n\x0cMethodPolicy\x12\x12\n\nrate_limit\x18\x01 \x01(\t\x12\x12\n\nuser_field\x18\x02 \x01(\t\x12\x35\n\x08requires\x18\x03 \x03(\x0e\x32#.wingmanmatch.options.v1.Dependency\x12\x33\n\x10\x64\x65\x66\x61ult_deadline\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\x0e\x32\x1f.wingmanmatch.options.v1.Access\x12\x31\n\x04uses\x18\x06 \x03(\x0e\x32#.wingmanmatch.options.v1.Dependency\x12\x45\n\x12rate_limit_subject\x18\x07 \x01(\x0e\x32).wingmanmatch.options.v1.RateLimitSubject\x12\x1b\n\x13\x61\x64mitted_by_handler\x18\t \x01(\x08*r\n\x10RateLimitSubject\x12\"\n\x1eRATE_LIMIT_SUBJECT_UNSPECIFIED\x10\x00\x12\x1d\n\x19RATE_LIMIT_SUBJECT_CALLER\x10\x01\x12\x1b\n\x17RATE_LIMIT_SUBJECT_USER\x10\x02*\xa7\x01\n\nDependency\x12\x1a\n\x16\x44\x45PENDENCY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45PENDENCY_DATABASE\x10\x01\x12\x14\n\x10\x44\x45PENDENCY_REDIS\x10\x02\x12\x14\n\x10\x44\x45PENDENCY_EMAIL\x10\x03\x12\x1b\n\x17\x44\x45PENDENCY_EXTERNAL_API\x10\x04\x12\x1b\n\x17\x44\x45PENDENCY_RATE_LIMITER\x10\x05*j\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x0f\n\x0b\x41\x43\x43\x45SS_USER\x10\x02\x12\x12\n\x0e\x41\x43\x43\x45SS_BACKEND\x10\x03\x12\x10\n\x0c\x41\x43\x43\x45SS_ADMIN\x10\x04*w\n\x08TextKind\x12\x19\n\x15TEXT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15TEXT_KIND_PERSON_NAME\x10\x01\x12\x18\n\x14TEXT_KIND_PLACE_NAME\x10\x02\x12\x1b\n\x17TEXT_KIND_EMAIL_ADDRESS\x10\x03:W\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xcb\x87\x03 \x01(\x0b\x32%.wingmanmatch.options.v1.MethodPolicy:U\n\ttext_kind\x12\x1d.google.protobuf.FieldOptions\x18\xcb\x87\x03 \x01(\x0e\x32!.wingmanmatch.options.v1.TextKind:/\n\x06opaque\x12\x1d.google.protobuf.FieldOptions\x18\xcc\x87\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'wingmanmatch.options.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEPENDENCY']._serialized_start=398
-  _globals['_DEPENDENCY']._serialized_end=565
-  _globals['_ACCESS']._serialized_start=567
-  _globals['_ACCESS']._serialized_end=673
+  _globals['_RATELIMITSUBJECT']._serialized_start=497
+  _globals['_RATELIMITSUBJECT']._serialized_end=611
+  _globals['_DEPENDENCY']._serialized_start=614
+  _globals['_DEPENDENCY']._serialized_end=781
+  _globals['_ACCESS']._serialized_start=783
+  _globals['_ACCESS']._serialized_end=889
+  _globals['_TEXTKIND']._serialized_start=891
+  _globals['_TEXTKIND']._serialized_end=1010
   _globals['_METHODPOLICY']._serialized_start=133
-  _globals['_METHODPOLICY']._serialized_end=395
+  _globals['_METHODPOLICY']._serialized_end=495
 # @@protoc_insertion_point(module_scope)

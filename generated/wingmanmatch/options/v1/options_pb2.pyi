@@ -26,6 +26,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RateLimitSubject:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RateLimitSubjectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateLimitSubject.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RATE_LIMIT_SUBJECT_UNSPECIFIED: _RateLimitSubject.ValueType  # 0
+    """The same as RATE_LIMIT_SUBJECT_CALLER."""
+    RATE_LIMIT_SUBJECT_CALLER: _RateLimitSubject.ValueType  # 1
+    """The caller: the user whose token it is; without a credential the address that the call comes from. A backend has a
+    bucket of its own in `backend_api`, and its calls are never charged to the user that they name.
+    """
+    RATE_LIMIT_SUBJECT_USER: _RateLimitSubject.ValueType  # 2
+    """The user named in `user_field`, whoever calls. A backend's call is charged to `backend_api` as well, and is allowed
+    where both have a token.
+    """
+
+class RateLimitSubject(_RateLimitSubject, metaclass=_RateLimitSubjectEnumTypeWrapper):
+    """Whom a rate limit is about.
+
+    A limit that keeps callers from calling too much is about the caller. A limit that protects people, whoever calls, is
+    about the user for whom the call acts.
+    """
+
+RATE_LIMIT_SUBJECT_UNSPECIFIED: RateLimitSubject.ValueType  # 0
+"""The same as RATE_LIMIT_SUBJECT_CALLER."""
+RATE_LIMIT_SUBJECT_CALLER: RateLimitSubject.ValueType  # 1
+"""The caller: the user whose token it is; without a credential the address that the call comes from. A backend has a
+bucket of its own in `backend_api`, and its calls are never charged to the user that they name.
+"""
+RATE_LIMIT_SUBJECT_USER: RateLimitSubject.ValueType  # 2
+"""The user named in `user_field`, whoever calls. A backend's call is charged to `backend_api` as well, and is allowed
+where both have a token.
+"""
+Global___RateLimitSubject: _TypeAlias = RateLimitSubject  # noqa: Y015
+
 class _Dependency:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -94,6 +130,34 @@ ACCESS_ADMIN: Access.ValueType  # 4
 """A calling back end that was given the administration scope."""
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
+class _TextKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TextKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TextKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TEXT_KIND_UNSPECIFIED: _TextKind.ValueType  # 0
+    """Any text."""
+    TEXT_KIND_PERSON_NAME: _TextKind.ValueType  # 1
+    """A person's name: letters of any script, with the marks and signs of names; no link, no name of ours."""
+    TEXT_KIND_PLACE_NAME: _TextKind.ValueType  # 2
+    """The name of a place: has a letter or a digit, and no link."""
+    TEXT_KIND_EMAIL_ADDRESS: _TextKind.ValueType  # 3
+    """An email address at a public domain, which may be internationalized."""
+
+class TextKind(_TextKind, metaclass=_TextKindEnumTypeWrapper):
+    """A kind of text, with rules that a pattern cannot state. docs/identity.md has them."""
+
+TEXT_KIND_UNSPECIFIED: TextKind.ValueType  # 0
+"""Any text."""
+TEXT_KIND_PERSON_NAME: TextKind.ValueType  # 1
+"""A person's name: letters of any script, with the marks and signs of names; no link, no name of ours."""
+TEXT_KIND_PLACE_NAME: TextKind.ValueType  # 2
+"""The name of a place: has a letter or a digit, and no link."""
+TEXT_KIND_EMAIL_ADDRESS: TextKind.ValueType  # 3
+"""An email address at a public domain, which may be internationalized."""
+Global___TextKind: _TypeAlias = TextKind  # noqa: Y015
+
 @_typing.final
 class MethodPolicy(_message.Message):
     """The treatment of one RPC."""
@@ -106,16 +170,31 @@ class MethodPolicy(_message.Message):
     DEFAULT_DEADLINE_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
     USES_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_SUBJECT_FIELD_NUMBER: _builtins.int
+    ADMITTED_BY_HANDLER_FIELD_NUMBER: _builtins.int
     rate_limit: _builtins.str
-    """Name of the rate limit policy whose bucket a call is charged to. Empty: calls are not limited."""
+    """Name of the rate limit policy that limits calls. Empty: calls are not limited.
+
+    `rate_limit_subject` says whose bucket of it a call is charged to. What a backend calls is charged to the backend's
+    own bucket of the policy `backend_api` instead.
+    """
     user_field: _builtins.str
     """Path of the request field that names the acting user, such as `user_id` or `profile.user_id`.
 
-    The bucket charged is that user's, and a caller who holds a user's credential may name no other user here.
-    Empty: the request acts for nobody in particular, and the bucket charged is the caller's.
+    A caller who holds a user's credential may name no other user here. Empty: the request acts for nobody in
+    particular.
     """
     access: Global___Access.ValueType
     """Who may call."""
+    rate_limit_subject: Global___RateLimitSubject.ValueType
+    """Whose bucket of `rate_limit` a call is charged to."""
+    admitted_by_handler: _builtins.bool
+    """The handler looks at the request before the call is admitted, and may answer it without.
+
+    The edge then neither takes a place among the server's calls nor charges `rate_limit` by itself. It leaves both to
+    the handler, which does so for every call but those that must be answered whatever is used up, such as a message
+    of somebody in crisis. Until then only a bound of the process holds, against floods.
+    """
     @_builtins.property
     def requires(self) -> _containers.RepeatedScalarFieldContainer[Global___Dependency.ValueType]:
         """What the RPC cannot work without. While the circuit breaker of one of these is open the call is refused with
@@ -141,19 +220,24 @@ class MethodPolicy(_message.Message):
         default_deadline: _duration_pb2.Duration | None = ...,
         access: Global___Access.ValueType = ...,
         uses: _abc.Iterable[Global___Dependency.ValueType] | None = ...,
+        rate_limit_subject: Global___RateLimitSubject.ValueType = ...,
+        admitted_by_handler: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_deadline", b"default_deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "requires", b"requires", "user_field", b"user_field", "uses", b"uses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "admitted_by_handler", b"admitted_by_handler", "default_deadline", b"default_deadline", "rate_limit", b"rate_limit", "rate_limit_subject", b"rate_limit_subject", "requires", b"requires", "user_field", b"user_field", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MethodPolicy: _TypeAlias = MethodPolicy  # noqa: Y015
 
 POLICY_FIELD_NUMBER: _builtins.int
+TEXT_KIND_FIELD_NUMBER: _builtins.int
 OPAQUE_FIELD_NUMBER: _builtins.int
 policy: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___MethodPolicy]
 """How the server treats this RPC."""
+text_kind: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___TextKind.ValueType]
+"""What kind of text a string field takes. An empty string is always accepted by this rule."""
 opaque: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Whether the string is a secret of which any text is one, if an unknown one: whatever is wrong with it, the answer is
 the same. Other strings with a NUL are refused with INVALID_ARGUMENT.

@@ -31,6 +31,10 @@ class RateLimitServiceStub:
     A denial is an answer, not an error. A call with a `request_id` spends once however often it is repeated within ten
     seconds with the same body; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED. While
     Redis is away each policy's outage behaviour decides and the answer says `degraded`.
+
+    Some policies are internal: the server limits its own calls by them. The buckets by which it does so are reached by
+    callers with the scope `admin`. Other callers have buckets of their own under these policies: they neither spend nor
+    see what the server charged.
     """
 
     def __init__(self, channel):
@@ -77,6 +81,10 @@ class RateLimitServiceServicer:
     A denial is an answer, not an error. A call with a `request_id` spends once however often it is repeated within ten
     seconds with the same body; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED. While
     Redis is away each policy's outage behaviour decides and the answer says `degraded`.
+
+    Some policies are internal: the server limits its own calls by them. The buckets by which it does so are reached by
+    callers with the scope `admin`. Other callers have buckets of their own under these policies: they neither spend nor
+    see what the server charged.
     """
 
     def CheckRateLimit(self, request, context):
@@ -110,8 +118,9 @@ class RateLimitServiceServicer:
     def RefundRateLimit(self, request, context):
         """Puts tokens back that were spent in vain. A bucket never holds more than its capacity.
 
-        Results come in the order of the descriptors and are always allowed. Idempotent by `request_id`. Reasons:
-        RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED.
+        Results come in the order of the descriptors and are always allowed. Tokens of internal policies need the scope
+        `admin`; without it the whole request is refused with PERMISSION_DENIED. Idempotent by `request_id`. Reasons:
+        RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED, ACCESS_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +190,10 @@ class RateLimitService:
     A denial is an answer, not an error. A call with a `request_id` spends once however often it is repeated within ten
     seconds with the same body; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED. While
     Redis is away each policy's outage behaviour decides and the answer says `degraded`.
+
+    Some policies are internal: the server limits its own calls by them. The buckets by which it does so are reached by
+    callers with the scope `admin`. Other callers have buckets of their own under these policies: they neither spend nor
+    see what the server charged.
     """
 
     @staticmethod

@@ -18,6 +18,10 @@ class RateLimitServiceStub:
     A denial is an answer, not an error. A call with a `request_id` spends once however often it is repeated within ten
     seconds with the same body; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED. While
     Redis is away each policy's outage behaviour decides and the answer says `degraded`.
+
+    Some policies are internal: the server limits its own calls by them. The buckets by which it does so are reached by
+    callers with the scope `admin`. Other callers have buckets of their own under these policies: they neither spend nor
+    see what the server charged.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -40,8 +44,9 @@ class RateLimitServiceStub:
     RefundRateLimit: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.RefundRateLimitRequest, _rate_limit_service_pb2.RefundRateLimitResponse]
     """Puts tokens back that were spent in vain. A bucket never holds more than its capacity.
 
-    Results come in the order of the descriptors and are always allowed. Idempotent by `request_id`. Reasons:
-    RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED.
+    Results come in the order of the descriptors and are always allowed. Tokens of internal policies need the scope
+    `admin`; without it the whole request is refused with PERMISSION_DENIED. Idempotent by `request_id`. Reasons:
+    RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED, ACCESS_DENIED.
     """
     ListPolicies: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.ListPoliciesRequest, _rate_limit_service_pb2.ListPoliciesResponse]
     """Lists the policies in force, by name."""
@@ -58,6 +63,10 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     A denial is an answer, not an error. A call with a `request_id` spends once however often it is repeated within ten
     seconds with the same body; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED. While
     Redis is away each policy's outage behaviour decides and the answer says `degraded`.
+
+    Some policies are internal: the server limits its own calls by them. The buckets by which it does so are reached by
+    callers with the scope `admin`. Other callers have buckets of their own under these policies: they neither spend nor
+    see what the server charged.
     """
 
     @_abc_1.abstractmethod
@@ -102,8 +111,9 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_rate_limit_service_pb2.RefundRateLimitResponse]:
         """Puts tokens back that were spent in vain. A bucket never holds more than its capacity.
 
-        Results come in the order of the descriptors and are always allowed. Idempotent by `request_id`. Reasons:
-        RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED.
+        Results come in the order of the descriptors and are always allowed. Tokens of internal policies need the scope
+        `admin`; without it the whole request is refused with PERMISSION_DENIED. Idempotent by `request_id`. Reasons:
+        RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED, ACCESS_DENIED.
         """
 
     @_abc_1.abstractmethod

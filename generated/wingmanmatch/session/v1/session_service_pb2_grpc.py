@@ -87,7 +87,7 @@ class SessionServiceServicer:
     def CreateSession(self, request, context):
         """Opens a session and returns its token, for the only time.
 
-        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, ERASED_RECENTLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

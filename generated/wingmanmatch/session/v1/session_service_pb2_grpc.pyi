@@ -24,7 +24,7 @@ class SessionServiceStub:
     CreateSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.CreateSessionRequest, _session_service_pb2.CreateSessionResponse]
     """Opens a session and returns its token, for the only time.
 
-    Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+    Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, ERASED_RECENTLY.
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionRequest, _session_service_pb2.GetSessionResponse]
     """Returns the session of a token. Reasons: SESSION_NOT_FOUND."""
@@ -61,7 +61,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_session_service_pb2.CreateSessionResponse]:
         """Opens a session and returns its token, for the only time.
 
-        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED.
+        Idempotent by `request_id` for 24 hours. Reasons: FIELD_INVALID, REQUEST_ID_REUSED, ERASED_RECENTLY.
         """
 
     @_abc_1.abstractmethod

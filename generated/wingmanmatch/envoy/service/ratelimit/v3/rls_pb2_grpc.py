@@ -49,7 +49,8 @@ class RateLimitServiceServicer:
     def ShouldRateLimit(self, request, context):
         """Asks the buckets that the descriptors name, and charges those that allow.
 
-        A denial is an answer, OVER_LIMIT. While Redis is away the call fails with UNAVAILABLE, so that the proxy's own
+        The entry `policy` of a descriptor names the policy, and all other entries, keys and values, the bucket. A denial is
+        an answer, OVER_LIMIT. While Redis is away the call fails with UNAVAILABLE, so that the proxy's own
         failure mode decides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -19,7 +19,8 @@ class RateLimitServiceStub:
     ShouldRateLimit: _aio.UnaryUnaryMultiCallable[_rls_pb2.RateLimitRequest, _rls_pb2.RateLimitResponse]
     """Asks the buckets that the descriptors name, and charges those that allow.
 
-    A denial is an answer, OVER_LIMIT. While Redis is away the call fails with UNAVAILABLE, so that the proxy's own
+    The entry `policy` of a descriptor names the policy, and all other entries, keys and values, the bucket. A denial is
+    an answer, OVER_LIMIT. While Redis is away the call fails with UNAVAILABLE, so that the proxy's own
     failure mode decides.
     """
 
@@ -34,7 +35,8 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_rls_pb2.RateLimitResponse]:
         """Asks the buckets that the descriptors name, and charges those that allow.
 
-        A denial is an answer, OVER_LIMIT. While Redis is away the call fails with UNAVAILABLE, so that the proxy's own
+        The entry `policy` of a descriptor names the policy, and all other entries, keys and values, the bucket. A denial is
+        an answer, OVER_LIMIT. While Redis is away the call fails with UNAVAILABLE, so that the proxy's own
         failure mode decides.
         """
 

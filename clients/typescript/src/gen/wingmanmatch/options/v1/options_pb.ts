@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file wingmanmatch/options/v1/options.proto.
  */
 export const file_wingmanmatch_options_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSKGAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kqpwEKCkRlcGVuZGVuY3kSGgoWREVQRU5ERU5DWV9VTlNQRUNJRklFRBAAEhcKE0RFUEVOREVOQ1lfREFUQUJBU0UQARIUChBERVBFTkRFTkNZX1JFRElTEAISFAoQREVQRU5ERU5DWV9FTUFJTBADEhsKF0RFUEVOREVOQ1lfRVhURVJOQUxfQVBJEAQSGwoXREVQRU5ERU5DWV9SQVRFX0xJTUlURVIQBSpqCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEg8KC0FDQ0VTU19VU0VSEAISEgoOQUNDRVNTX0JBQ0tFTkQQAxIQCgxBQ0NFU1NfQURNSU4QBDpfCgZwb2xpY3kSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjLhwMgASgLMiUud2luZ21hbm1hdGNoLm9wdGlvbnMudjEuTWV0aG9kUG9saWN5UgZwb2xpY3k6NwoGb3BhcXVlEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxjMhwMgASgIUgZvcGFxdWViBnByb3RvMw", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
+  fileDesc("CiV3aW5nbWFubWF0Y2gvb3B0aW9ucy92MS9vcHRpb25zLnByb3RvEhd3aW5nbWFubWF0Y2gub3B0aW9ucy52MSLqAgoMTWV0aG9kUG9saWN5EhIKCnJhdGVfbGltaXQYASABKAkSEgoKdXNlcl9maWVsZBgCIAEoCRI1CghyZXF1aXJlcxgDIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSMwoQZGVmYXVsdF9kZWFkbGluZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgZhY2Nlc3MYBSABKA4yHy53aW5nbWFubWF0Y2gub3B0aW9ucy52MS5BY2Nlc3MSMQoEdXNlcxgGIAMoDjIjLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLkRlcGVuZGVuY3kSRQoScmF0ZV9saW1pdF9zdWJqZWN0GAcgASgOMikud2luZ21hbm1hdGNoLm9wdGlvbnMudjEuUmF0ZUxpbWl0U3ViamVjdBIbChNhZG1pdHRlZF9ieV9oYW5kbGVyGAkgASgIKnIKEFJhdGVMaW1pdFN1YmplY3QSIgoeUkFURV9MSU1JVF9TVUJKRUNUX1VOU1BFQ0lGSUVEEAASHQoZUkFURV9MSU1JVF9TVUJKRUNUX0NBTExFUhABEhsKF1JBVEVfTElNSVRfU1VCSkVDVF9VU0VSEAIqpwEKCkRlcGVuZGVuY3kSGgoWREVQRU5ERU5DWV9VTlNQRUNJRklFRBAAEhcKE0RFUEVOREVOQ1lfREFUQUJBU0UQARIUChBERVBFTkRFTkNZX1JFRElTEAISFAoQREVQRU5ERU5DWV9FTUFJTBADEhsKF0RFUEVOREVOQ1lfRVhURVJOQUxfQVBJEAQSGwoXREVQRU5ERU5DWV9SQVRFX0xJTUlURVIQBSpqCgZBY2Nlc3MSFgoSQUNDRVNTX1VOU1BFQ0lGSUVEEAASEQoNQUNDRVNTX1BVQkxJQxABEg8KC0FDQ0VTU19VU0VSEAISEgoOQUNDRVNTX0JBQ0tFTkQQAxIQCgxBQ0NFU1NfQURNSU4QBCp3CghUZXh0S2luZBIZChVURVhUX0tJTkRfVU5TUEVDSUZJRUQQABIZChVURVhUX0tJTkRfUEVSU09OX05BTUUQARIYChRURVhUX0tJTkRfUExBQ0VfTkFNRRACEhsKF1RFWFRfS0lORF9FTUFJTF9BRERSRVNTEAM6XwoGcG9saWN5Eh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYy4cDIAEoCzIlLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLk1ldGhvZFBvbGljeVIGcG9saWN5Ol8KCXRleHRfa2luZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYy4cDIAEoDjIhLndpbmdtYW5tYXRjaC5vcHRpb25zLnYxLlRleHRLaW5kUgh0ZXh0S2luZDo3CgZvcGFxdWUSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGMyHAyABKAhSBm9wYXF1ZWIGcHJvdG8z", [file_google_protobuf_descriptor, file_google_protobuf_duration]);
 
 /**
  * The treatment of one RPC.
@@ -26,7 +26,10 @@ export const file_wingmanmatch_options_v1_options: GenFile = /*@__PURE__*/
  */
 export type MethodPolicy = Message<"wingmanmatch.options.v1.MethodPolicy"> & {
   /**
-   * Name of the rate limit policy whose bucket a call is charged to. Empty: calls are not limited.
+   * Name of the rate limit policy that limits calls. Empty: calls are not limited.
+   *
+   * `rate_limit_subject` says whose bucket of it a call is charged to. What a backend calls is charged to the backend's
+   * own bucket of the policy `backend_api` instead.
    *
    * @generated from field: string rate_limit = 1;
    */
@@ -35,8 +38,8 @@ export type MethodPolicy = Message<"wingmanmatch.options.v1.MethodPolicy"> & {
   /**
    * Path of the request field that names the acting user, such as `user_id` or `profile.user_id`.
    *
-   * The bucket charged is that user's, and a caller who holds a user's credential may name no other user here.
-   * Empty: the request acts for nobody in particular, and the bucket charged is the caller's.
+   * A caller who holds a user's credential may name no other user here. Empty: the request acts for nobody in
+   * particular.
    *
    * @generated from field: string user_field = 2;
    */
@@ -71,6 +74,24 @@ export type MethodPolicy = Message<"wingmanmatch.options.v1.MethodPolicy"> & {
    * @generated from field: repeated wingmanmatch.options.v1.Dependency uses = 6;
    */
   uses: Dependency[];
+
+  /**
+   * Whose bucket of `rate_limit` a call is charged to.
+   *
+   * @generated from field: wingmanmatch.options.v1.RateLimitSubject rate_limit_subject = 7;
+   */
+  rateLimitSubject: RateLimitSubject;
+
+  /**
+   * The handler looks at the request before the call is admitted, and may answer it without.
+   *
+   * The edge then neither takes a place among the server's calls nor charges `rate_limit` by itself. It leaves both to
+   * the handler, which does so for every call but those that must be answered whatever is used up, such as a message
+   * of somebody in crisis. Until then only a bound of the process holds, against floods.
+   *
+   * @generated from field: bool admitted_by_handler = 9;
+   */
+  admittedByHandler: boolean;
 };
 
 /**
@@ -79,6 +100,45 @@ export type MethodPolicy = Message<"wingmanmatch.options.v1.MethodPolicy"> & {
  */
 export const MethodPolicySchema: GenMessage<MethodPolicy> = /*@__PURE__*/
   messageDesc(file_wingmanmatch_options_v1_options, 0);
+
+/**
+ * Whom a rate limit is about.
+ *
+ * A limit that keeps callers from calling too much is about the caller. A limit that protects people, whoever calls, is
+ * about the user for whom the call acts.
+ *
+ * @generated from enum wingmanmatch.options.v1.RateLimitSubject
+ */
+export enum RateLimitSubject {
+  /**
+   * The same as RATE_LIMIT_SUBJECT_CALLER.
+   *
+   * @generated from enum value: RATE_LIMIT_SUBJECT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The caller: the user whose token it is; without a credential the address that the call comes from. A backend has a
+   * bucket of its own in `backend_api`, and its calls are never charged to the user that they name.
+   *
+   * @generated from enum value: RATE_LIMIT_SUBJECT_CALLER = 1;
+   */
+  CALLER = 1,
+
+  /**
+   * The user named in `user_field`, whoever calls. A backend's call is charged to `backend_api` as well, and is allowed
+   * where both have a token.
+   *
+   * @generated from enum value: RATE_LIMIT_SUBJECT_USER = 2;
+   */
+  USER = 2,
+}
+
+/**
+ * Describes the enum wingmanmatch.options.v1.RateLimitSubject.
+ */
+export const RateLimitSubjectSchema: GenEnum<RateLimitSubject> = /*@__PURE__*/
+  enumDesc(file_wingmanmatch_options_v1_options, 0);
 
 /**
  * Something outside the process that an RPC may need.
@@ -133,7 +193,7 @@ export enum Dependency {
  * Describes the enum wingmanmatch.options.v1.Dependency.
  */
 export const DependencySchema: GenEnum<Dependency> = /*@__PURE__*/
-  enumDesc(file_wingmanmatch_options_v1_options, 0);
+  enumDesc(file_wingmanmatch_options_v1_options, 1);
 
 /**
  * Who may call an RPC.
@@ -181,7 +241,48 @@ export enum Access {
  * Describes the enum wingmanmatch.options.v1.Access.
  */
 export const AccessSchema: GenEnum<Access> = /*@__PURE__*/
-  enumDesc(file_wingmanmatch_options_v1_options, 1);
+  enumDesc(file_wingmanmatch_options_v1_options, 2);
+
+/**
+ * A kind of text, with rules that a pattern cannot state. docs/identity.md has them.
+ *
+ * @generated from enum wingmanmatch.options.v1.TextKind
+ */
+export enum TextKind {
+  /**
+   * Any text.
+   *
+   * @generated from enum value: TEXT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A person's name: letters of any script, with the marks and signs of names; no link, no name of ours.
+   *
+   * @generated from enum value: TEXT_KIND_PERSON_NAME = 1;
+   */
+  PERSON_NAME = 1,
+
+  /**
+   * The name of a place: has a letter or a digit, and no link.
+   *
+   * @generated from enum value: TEXT_KIND_PLACE_NAME = 2;
+   */
+  PLACE_NAME = 2,
+
+  /**
+   * An email address at a public domain, which may be internationalized.
+   *
+   * @generated from enum value: TEXT_KIND_EMAIL_ADDRESS = 3;
+   */
+  EMAIL_ADDRESS = 3,
+}
+
+/**
+ * Describes the enum wingmanmatch.options.v1.TextKind.
+ */
+export const TextKindSchema: GenEnum<TextKind> = /*@__PURE__*/
+  enumDesc(file_wingmanmatch_options_v1_options, 3);
 
 /**
  * How the server treats this RPC.
@@ -192,11 +293,19 @@ export const policy: GenExtension<MethodOptions, MethodPolicy> = /*@__PURE__*/
   extDesc(file_wingmanmatch_options_v1_options, 0);
 
 /**
+ * What kind of text a string field takes. An empty string is always accepted by this rule.
+ *
+ * @generated from extension: wingmanmatch.options.v1.TextKind text_kind = 50123;
+ */
+export const text_kind: GenExtension<FieldOptions, TextKind> = /*@__PURE__*/
+  extDesc(file_wingmanmatch_options_v1_options, 1);
+
+/**
  * Whether the string is a secret of which any text is one, if an unknown one: whatever is wrong with it, the answer is
  * the same. Other strings with a NUL are refused with INVALID_ARGUMENT.
  *
  * @generated from extension: bool opaque = 50124;
  */
 export const opaque: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
-  extDesc(file_wingmanmatch_options_v1_options, 1);
+  extDesc(file_wingmanmatch_options_v1_options, 2);
 

@@ -358,6 +358,10 @@ export const StreamCheckRateLimitResponseSchema: GenMessage<StreamCheckRateLimit
  * seconds with the same body; with another body it is refused with INVALID_ARGUMENT, reason REQUEST_ID_REUSED. While
  * Redis is away each policy's outage behaviour decides and the answer says `degraded`.
  *
+ * Some policies are internal: the server limits its own calls by them. The buckets by which it does so are reached by
+ * callers with the scope `admin`. Other callers have buckets of their own under these policies: they neither spend nor
+ * see what the server charged.
+ *
  * @generated from service wingmanmatch.ratelimit.v1.RateLimitService
  */
 export const RateLimitService: GenService<{
@@ -401,8 +405,9 @@ export const RateLimitService: GenService<{
   /**
    * Puts tokens back that were spent in vain. A bucket never holds more than its capacity.
    *
-   * Results come in the order of the descriptors and are always allowed. Idempotent by `request_id`. Reasons:
-   * RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED.
+   * Results come in the order of the descriptors and are always allowed. Tokens of internal policies need the scope
+   * `admin`; without it the whole request is refused with PERMISSION_DENIED. Idempotent by `request_id`. Reasons:
+   * RATE_LIMIT_POLICY_NOT_FOUND, COST_EXCEEDS_CAPACITY, REQUEST_ID_REUSED, ACCESS_DENIED.
    *
    * @generated from rpc wingmanmatch.ratelimit.v1.RateLimitService.RefundRateLimit
    */

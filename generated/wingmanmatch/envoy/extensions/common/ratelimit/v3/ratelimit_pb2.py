@@ -27,7 +27,7 @@ from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb
 from wingmanmatch.envoy.type.v3 import ratelimit_unit_pb2 as wingmanmatch_dot_envoy_dot_type_dot_v3_dot_ratelimit__unit__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\nAwingmanmatch/envoy/extensions/common/ratelimit/v3/ratelimit.proto\x12$envoy.extensions.common.ratelimit.v3\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a/wingmanmatch/envoy/type/v3/ratelimit_unit.proto\"\xbd\x03\n\x13RateLimitDescriptor\x12\\\n\x07\x65ntries\x18\x01 \x03(\x0b\x32?.envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.EntryB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \x12Z\n\x05limit\x18\x02 \x01(\x0b\x32K.envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.RateLimitOverride\x12\x31\n\x0bhits_addend\x18\x03 \x01(\x0b\x32\x1c.google.protobuf.UInt64Value\x12\x18\n\x10is_negative_hits\x18\x04 \x01(\x08\x1a\x39\n\x05\x45ntry\x12\x17\n\x03key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12\x17\n\x05value\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x1a\x64\n\x11RateLimitOverride\x12\x19\n\x11requests_per_unit\x18\x01 \x01(\r\x12\x34\n\x04unit\x18\x02 \x01(\x0e\x32\x1c.envoy.type.v3.RateLimitUnitB\x08\xbaH\x05\x82\x01\x02\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\nAwingmanmatch/envoy/extensions/common/ratelimit/v3/ratelimit.proto\x12$envoy.extensions.common.ratelimit.v3\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a/wingmanmatch/envoy/type/v3/ratelimit_unit.proto\"\xbf\x03\n\x13RateLimitDescriptor\x12\\\n\x07\x65ntries\x18\x01 \x03(\x0b\x32?.envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.EntryB\n\xbaH\x07\x92\x01\x04\x08\x01\x10 \x12Z\n\x05limit\x18\x02 \x01(\x0b\x32K.envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.RateLimitOverride\x12\x31\n\x0bhits_addend\x18\x03 \x01(\x0b\x32\x1c.google.protobuf.UInt64Value\x12\x18\n\x10is_negative_hits\x18\x04 \x01(\x08\x1a\x39\n\x05\x45ntry\x12\x17\n\x03key\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12\x17\n\x05value\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x1a\x66\n\x11RateLimitOverride\x12\x19\n\x11requests_per_unit\x18\x01 \x01(\r\x12\x36\n\x04unit\x18\x02 \x01(\x0e\x32\x1c.envoy.type.v3.RateLimitUnitB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,13 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RATELIMITDESCRIPTOR_ENTRY'].fields_by_name['value']._loaded_options = None
   _globals['_RATELIMITDESCRIPTOR_ENTRY'].fields_by_name['value']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_RATELIMITDESCRIPTOR_RATELIMITOVERRIDE'].fields_by_name['unit']._loaded_options = None
-  _globals['_RATELIMITDESCRIPTOR_RATELIMITOVERRIDE'].fields_by_name['unit']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_RATELIMITDESCRIPTOR_RATELIMITOVERRIDE'].fields_by_name['unit']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_RATELIMITDESCRIPTOR'].fields_by_name['entries']._loaded_options = None
   _globals['_RATELIMITDESCRIPTOR'].fields_by_name['entries']._serialized_options = b'\272H\007\222\001\004\010\001\020 '
   _globals['_RATELIMITDESCRIPTOR']._serialized_start=218
-  _globals['_RATELIMITDESCRIPTOR']._serialized_end=663
+  _globals['_RATELIMITDESCRIPTOR']._serialized_end=665
   _globals['_RATELIMITDESCRIPTOR_ENTRY']._serialized_start=504
   _globals['_RATELIMITDESCRIPTOR_ENTRY']._serialized_end=561
   _globals['_RATELIMITDESCRIPTOR_RATELIMITOVERRIDE']._serialized_start=563
-  _globals['_RATELIMITDESCRIPTOR_RATELIMITOVERRIDE']._serialized_end=663
+  _globals['_RATELIMITDESCRIPTOR_RATELIMITOVERRIDE']._serialized_end=665
 # @@protoc_insertion_point(module_scope)

@@ -59,7 +59,7 @@ class RateLimitDescriptor(_message.Message):
         REQUESTS_PER_UNIT_FIELD_NUMBER: _builtins.int
         UNIT_FIELD_NUMBER: _builtins.int
         requests_per_unit: _builtins.int
-        """How many requests in a unit."""
+        """How many requests in a unit, and how many at once. 0 lets nothing pass."""
         unit: _ratelimit_unit_pb2.RateLimitUnit.ValueType
         """The unit."""
         def __init__(
@@ -86,7 +86,9 @@ class RateLimitDescriptor(_message.Message):
 
     @_builtins.property
     def limit(self) -> Global___RateLimitDescriptor.RateLimitOverride:
-        """A limit that the proxy brings along. This server keeps to its own policies."""
+        """A limit that the proxy brings along, in place of the policy's capacity and rate: a bucket of `requests_per_unit`
+        tokens that fills in one unit, a month being 30 days and a year 365. A token takes whole microseconds.
+        """
 
     @_builtins.property
     def hits_addend(self) -> _wrappers_pb2.UInt64Value:
