@@ -71,7 +71,9 @@ class SecondOpinion:
             return self._failed(fallback, "Unusable")
         self._metrics.opinion("given")
         category = None if found[1] == NOTHING else Category(found[1])
-        return Verdict(category, fallback.minor or category is Category.MINOR, found[2] or fallback.language, certain=True)
+        return Verdict(
+            category, fallback.minor or category is Category.MINOR, found[2] or fallback.language, certain=True
+        )
 
     def _failed(self, fallback: Verdict, because: str) -> Verdict:
         log.warning("second_opinion_failed", because=because)

@@ -12,6 +12,8 @@ Outermost first, in the one order that `bootstrap/` writes down:
     circuit   refuses a call whose dependency is known to be away
     validate  checks the request's fields
 
+What handlers admit themselves (`admitted_by_handler`) takes its place and pays its charge in `Call.admit` instead.
+
 `door` stands before them where credentials are asked for: it refuses bad ones before the request has arrived.
 
 Each is bound to each method once, at start-up, and returns the next function itself where it has nothing to do.

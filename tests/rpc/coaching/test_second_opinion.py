@@ -17,7 +17,11 @@ from wingmanmatch_server.drivers.redis import RedisServer
 
 SMALL = "claude-small-test"
 HELP = "findahelpline.com"
-CERTAIN, LOOSE, MISSED = "I want to kill myself", "i cant do this anymore", "The letters are written and the cat has a home."
+CERTAIN, LOOSE, MISSED = (
+    "I want to kill myself",
+    "i cant do this anymore",
+    "The letters are written and the cat has a home.",
+)
 BUDGET = 20_000
 
 
@@ -35,9 +39,7 @@ async def client(
     assert redis.client
     folder: Path = tmp_path_factory.mktemp("data")
     settings = {"anthropic_api_key": "sk-ant-test", "coaching_safety_model": SMALL, "coaching_daily_tokens": BUDGET}
-    async with serving_application(
-        dsn, redis_url, folder, rate_limits_file=roomy_limits(folder), **settings
-    ) as client:
+    async with serving_application(dsn, redis_url, folder, rate_limits_file=roomy_limits(folder), **settings) as client:
         yield client
 
 
