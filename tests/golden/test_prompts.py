@@ -16,7 +16,7 @@ import pytest
 from wingmanmatch_server.coaching.claude import request_of
 from wingmanmatch_server.coaching.history import Conversation, Message
 from wingmanmatch_server.coaching.model import Author, Prompt, estimate_tokens
-from wingmanmatch_server.coaching.prompts import COACH, PLAN, Prompts
+from wingmanmatch_server.coaching.prompts import COACH, PLAN, SAFETY, Prompts
 from wingmanmatch_server.coaching.rows import (
     CatalogueEntry,
     KnownChallenge,
@@ -65,6 +65,7 @@ def cases() -> dict[str, Prompt]:
         f"{COACH}.without_the_database": chat(NEW, None, question, 1024, now=NOW, minor=False),
         f"{COACH}.later_with_a_minor": chat(TALKED, KNOWN, question, 1024, now=NOW, minor=True),
         PLAN: prompts.plan(people, catalogue),
+        SAFETY: prompts.safety(question),
     }
 
 
@@ -109,5 +110,5 @@ def test_estimate_is_rather_too_high() -> None:
 def test_every_prompt_in_use_is_a_file_with_a_version() -> None:
     """And no other file lies there unused, but for earlier versions."""
     names = {file.name for file in files("wingmanmatch_server.coaching").joinpath("prompts").iterdir()}
-    assert {f"{COACH}.md", f"{PLAN}.md"} <= names
+    assert {f"{COACH}.md", f"{PLAN}.md", f"{SAFETY}.md"} <= names
     assert all(name.split(".")[1].removeprefix("v").isdigit() for name in names)

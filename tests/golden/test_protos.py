@@ -51,6 +51,9 @@ OPEN_ENDED = {
     "wingmanmatch.ratelimit.v1.RateLimitService.StreamCheckRateLimit",
 }
 
+# RPCs whose handlers admit the call, and the test that an ordinary call of it is charged and needs a place.
+ADMITTED_BY_HANDLER = {"wingmanmatch.coaching.v1.CoachingService.Chat": "tests/attacks/coach/test_crisis.py"}
+
 # RPCs for users that act for nobody in particular.
 FOR_ANY_USER = {"wingmanmatch.matching.v1.MatchingService.GetReputation"}
 
@@ -107,6 +110,14 @@ def test_each_rate_limit_is_known(method: MethodDescriptor) -> None:
     """An RPC names a rate limit policy that exists, or stands in the list of those without one."""
     unlimited = method.full_name in UNLIMITED or method.containing_service.full_name in UNLIMITED
     assert policy(method).rate_limit in ({""} if unlimited else RATE_LIMITS)
+
+
+@every_method
+def test_handlers_that_admit_are_listed(method: MethodDescriptor) -> None:
+    """A handler that admits its calls itself has a rate limit to charge, and a test that it does."""
+    by_handler = policy(method).admitted_by_handler
+    assert by_handler == (method.full_name in ADMITTED_BY_HANDLER)
+    assert not by_handler or policy(method).rate_limit
 
 
 @every_method

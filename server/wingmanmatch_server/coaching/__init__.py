@@ -4,7 +4,11 @@
     coach.py               one answer, from the person's message to what is remembered of it
     answer.py              an answer as far as it was given, and what it cost
     planner.py             ideas for a meet-up: Claude's, or by fixed rules over the catalogue
+    screening.py           what is answered before anything is asked or charged, and what is refused
     safety.py              what is refused or redirected, before the model and after it; safety_patterns.toml
+    phrases.py             what each language says about it; safety_phrases/
+    folding.py             a message in all forms in which it may be disguised
+    second_opinion.py      a small model's opinion on what phrases did not find
     replies.py             what is said instead; replies.toml
     history.py             what is remembered of a conversation, bounded in tokens
     conversation_store.py  conversations in Redis

@@ -12,6 +12,8 @@ Outermost first, in the one order that `bootstrap/` writes down:
     circuit   refuses a call whose dependency is known to be away
     validate  checks the request's fields, also for their kinds of text (`text_kinds`)
 
+What handlers admit themselves (`admitted_by_handler`) takes its place and pays its charge in `Call.admit` instead.
+
 `door` stands before them where credentials are asked for: it refuses bad ones before the request has arrived.
 `requests` reads requests and gives up those that do not come; `peer_streams` bounds streams that need no credential.
 `unknown` answers calls of methods that do not exist.
