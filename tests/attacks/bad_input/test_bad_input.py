@@ -261,8 +261,11 @@ async def test_long_names_fit_into_trailers(client: Stubs) -> None:
     assert trailers + 3 * len((error.details() or "").encode()) < TRAILERS
 
 
-@pytest.mark.parametrize("said", [{"email_id": "a\0b"}, {"to": ["a\0@x.example"]}, {"kind": "sent\0"}], ids=str)
-async def test_event_with_a_nul(client: Stubs, said: dict[str, Any]) -> None:
+SAID = {"data.email_id": {"email_id": "a\0b"}, "data.to": {"to": ["a\0@x.example"]}, "type": {"kind": "sent\0"}}
+
+
+@pytest.mark.parametrize(("field", "said"), SAID.items(), ids=SAID)
+async def test_event_with_a_nul(client: Stubs, field: str, said: dict[str, Any]) -> None:
     """An event that is signed and holds what no database stores is refused, and is no failure of the server's."""
     event = sign(body_of(**{"kind": "bounced"} | said))
     request = notification_service_pb2.RecordDeliveryEventRequest(
@@ -271,7 +274,7 @@ async def test_event_with_a_nul(client: Stubs, said: dict[str, Any]) -> None:
         svix_signature=event.signature,
         payload=event.payload,
     )
-    await refused(client.notification.RecordDeliveryEvent, request, "payload")
+    await refused(client.notification.RecordDeliveryEvent, request, field)
 
 
 @pytest.mark.parametrize("path", ["/wingmanmatch.matching.v1.MatchingService/GetMatches", "/no.Such/Method", "/", "/x"])
@@ -287,8 +290,10 @@ async def test_unknown_method_has_a_reason(client: Stubs, path: str) -> None:
 async def test_unknown_group_that_another_parser_refuses(client: Stubs) -> None:
     """A field that nobody reads, of number 0 within an unknown group, fails no request."""
     me = await joined(client)
-    data = matching_service_pb2.GetProfileRequest(user_id=me).SerializeToString() + b"\x33\x02\x01a\x34"
+    request = notification_service_pb2.UpdatePreferencesRequest(user_id=me)
+    request.kinds.add(kind=notification_pb2.NOTIFICATION_KIND_MATCH_DECLINE, enabled=False)
+    data = request.SerializeToString() + b"\x33\x02\x01a\x34"
     async with grpc.aio.insecure_channel(client.target) as channel:
-        get = channel.unary_unary("/wingmanmatch.matching.v1.MatchingService/GetProfile")
-        answer = await get(data, timeout=TIMEOUT, metadata=BACKEND)
-    assert matching_service_pb2.GetProfileResponse.FromString(answer).profile.user_id == me
+        update = channel.unary_unary("/wingmanmatch.notification.v1.NotificationService/UpdatePreferences")
+        answer = await update(data, timeout=TIMEOUT, metadata=BACKEND)
+    assert notification_service_pb2.UpdatePreferencesResponse.FromString(answer).preferences.user_id == me
