@@ -37,6 +37,8 @@ PATIENCE = 30.0  # seconds: a request that takes longer has hung
 GLANCE = 0.3  # seconds for which a stream without end is read
 LARGEST = 1 << 20  # bytes of a request that the server reads
 TRAILERS = 8 << 10  # bytes that every client accepts
+# Whoever is not nobody has a good credential: a request that is refused for it would try nothing of its method.
+CREDENTIAL_REFUSED = ("CREDENTIAL_INVALID", "TOKEN_EXPIRED")
 DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
 # Ways in which gRPC itself ends a call, before or behind the server's edge.
 WRITTEN_TOO_LATE = "WRITTEN_TOO_LATE"
@@ -178,7 +180,7 @@ class Campaign:
         if treated.access == options_pb2.ACCESS_BACKEND or chance < 0.45:
             return "back end", bearer(KEY)
         user = _acting(request, treated.user_field) if chance < 0.95 else ""
-        return "user", bearer(_token(user or random_.choice(self._pools.people)))
+        return "user", bearer(user_token(user or random_.choice(self._pools.people)))
 
     async def _fire(self, channel: grpc.aio.Channel, shot: Shot) -> list[Message]:
         """Send a request, count how it ended, and return what was answered."""
@@ -200,23 +202,16 @@ class Campaign:
         return answers
 
     def _judge(self, shot: Shot, error: grpc.aio.AioRpcError, code: str) -> None:
+        reason = _reason(error)
         if code in DEFECTS:
             self.result.problems.append(f"{code} {error.details()}: {shot}")
-        elif not _has_reason(error) and code not in WITHOUT_REASON and len(shot.data) <= LARGEST:
+        elif not reason and code not in WITHOUT_REASON and len(shot.data) <= LARGEST:
             self.result.problems.append(f"{code} without a reason, {error.details()}: {shot}")
+        elif reason in CREDENTIAL_REFUSED and shot.caller != "nobody":
+            self.result.problems.append(f"{reason}, so that nothing was tried: {shot}")
         size = sum(len(key) + len(value) + 32 for key, value in error.trailing_metadata() or ())
         if size + len((error.details() or "").encode()) > TRAILERS:
             self.result.problems.append(f"{code} with {size} bytes of trailers: {shot}")
-
-
-def _token(user: str) -> str:
-    if user not in _TOKENS:
-        _TOKENS[user] = user_token(user, exp=_LATEST)
-    return _TOKENS[user]
-
-
-_TOKENS: dict[str, str] = {}
-_LATEST = 2**33  # the expiry of users' tokens, later than any run
 
 
 def _acting(request: Any, path: str) -> str:
@@ -235,12 +230,14 @@ def _code(error: grpc.aio.AioRpcError) -> str:
     return WRITTEN_TOO_LATE if error.details() == "Internal error from Core" else error.code().name
 
 
-def _has_reason(error: grpc.aio.AioRpcError) -> bool:
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    """Return the reason of an error's ErrorInfo, or nothing."""
     try:
         status = rpc_status.from_call(error)
     except ValueError:  # the client's own deadline came first, so that its code is not that of the details
-        return False
-    return status is not None and any(each.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for each in status.details)
+        return ""
+    info = error_details_pb2.ErrorInfo()
+    return next((info.reason for each in (status.details if status else ()) if each.Unpack(info)), "")
 
 
 async def _responses(channel: grpc.aio.Channel, shot: Shot) -> Any:

@@ -17,6 +17,7 @@ from support.fuzz.run import PART, WARM, _ends, _frequent, _grown
 from support.fuzz.site import Log
 from support.protos import methods
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
+from wingmanmatch_server import errors
 from wingmanmatch_server.bootstrap import Application
 from wingmanmatch_server.interceptors.chain import Call, service_handler
 from wingmanmatch_server.serving import listening
@@ -118,17 +119,39 @@ def get_match() -> MethodDescriptor:
     return next(method for method in methods() if method.name == "GetMatch")
 
 
-async def test_unforeseen_failure_is_a_problem() -> None:
-    """A call that ends with INTERNAL is reported, with the number by which it can be sent again."""
+class Refuses:
+    """Knows nobody's credential."""
+
+    async def get_match(self, _request: Any, _call: Call) -> Any:
+        """Raise."""
+        raise errors.Unauthenticated("CREDENTIAL_INVALID", "no valid credential")
+
+
+async def sent(implementation: object, caller: str) -> Result:
+    """Send a good request to an implementation, and return what became of it."""
     edge, result = Edge(), Result(1)
-    application = Application([service_handler(MATCHING, Fails(), edge.interceptors())], Health(()), edge.registry)
-    request = matching_service_pb2.GetMatchRequest(match_id="00000000-0000-4000-8000-000000000001")
-    request.user_id = request.match_id
-    shot = Shot(41, get_match(), "untouched", request.SerializeToString(), "nobody", ())
+    application = Application(
+        [service_handler(MATCHING, implementation, edge.interceptors())], Health(()), edge.registry
+    )
+    some = "00000000-0000-4000-8000-000000000001"
+    request = matching_service_pb2.GetMatchRequest(match_id=some, user_id=some)
+    shot = Shot(41, get_match(), "untouched", request.SerializeToString(), caller, ())
     async with listening(application, "127.0.0.1:0") as (_, port):
         campaign = Campaign(f"127.0.0.1:{port}", result)
         async with campaign._channels() as channels:
             await campaign._fire_all(channels, [shot])
+    return result
+
+
+async def test_good_caller_who_is_refused_is_a_problem() -> None:
+    """Requests whose credentials are refused would try nothing; only nobody's are meant to be."""
+    assert len((await sent(Refuses(), "user")).problems) == 1
+    assert not (await sent(Refuses(), "nobody")).problems
+
+
+async def test_unforeseen_failure_is_a_problem() -> None:
+    """A call that ends with INTERNAL is reported, with the number by which it can be sent again."""
+    result = await sent(Fails(), "user")
     (problem,) = result.problems
     assert problem.startswith("INTERNAL internal error ")
     assert "request 41, wingmanmatch.matching.v1.MatchingService.GetMatch" in problem
