@@ -36,7 +36,7 @@ end
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local before, debts, intervals = {}, {}, {}
+local before, debts, intervals, charged = {}, {}, {}, {}
 
 -- What was used stays used when a limit changes. A debt beyond an empty bucket is a clock that was set back.
 -- Returns false for a key that holds something else.
@@ -57,13 +57,23 @@ local function stored_debt(key, interval, full)
   return min(max(debt, 0), full)
 end
 
-local waits, after_each, refused, broken, waiting, last = {}, {}, false, false, false, 0
+-- A bucket may be asked again under another limit. Debts count in the interval of the last one.
+local function rescale(key, interval, full)
+  local known = intervals[key]
+  if not known or known == interval then return end
+  debts[key] = debts[key] and min(ceil(debts[key] * interval / known), full)
+  before[key] = min(ceil(before[key] * interval / known), full)
+end
+
+local waits, after_each, before_each, refused, broken, waiting, last = {}, {}, {}, false, false, false, 0
 for run = FIRST_RUN, #ARGV do
   local interval, capacity, enforced, cost, count = match(ARGV[run], '^(%d+):(%d+):(%d):(-?%d+):(%d+)$')
   interval, capacity, cost, count = tonumber(interval), tonumber(capacity), tonumber(cost), tonumber(count)
   local full, charge = interval * capacity, interval * cost
   for i = last + 1, last + count do
     local key, wait = KEYS[i], 0
+    rescale(key, interval, full)
+    intervals[key] = interval
     local debt = debts[key]
     if debt == nil then
       debt = stored_debt(key, interval, full)
@@ -78,13 +88,13 @@ for run = FIRST_RUN, #ARGV do
     end
     if wait == 0 then
       debt = max(debt + charge, 0)
-      if cost ~= 0 then intervals[key] = interval end
+      if cost ~= 0 then charged[key] = true end
     else
       waiting = true
       broken = broken or wait == BROKEN
       refused = refused or broken or enforced == '1'
     end
-    debts[key], waits[i], after_each[i] = debt, wait, debt or 0
+    debts[key], waits[i], after_each[i], before_each[i] = debt, wait, debt or 0, before[key]
   end
   last = last + count
 end
@@ -92,8 +102,8 @@ end
 -- A request that may be repeated is done as a whole, once every bucket can be read, or not at all.
 local undone = broken and fingerprint ~= ''
 if spend and not (all and refused) and not undone then
-  for key, interval in pairs(intervals) do
-    local debt = debts[key]
+  for key in pairs(charged) do
+    local debt, interval = debts[key], intervals[key]
     if debt > 0 then
       call('SET', key, format(WRITTEN, now + debt, interval), 'PX', ceil(debt / 1000) + GRACE)
     elseif before[key] > 0 then
@@ -102,7 +112,7 @@ if spend and not (all and refused) and not undone then
     if debt < before[key] then call('PUBLISH', 'rl:forget', key) end
   end
 else
-  for i = 1, last do after_each[i] = before[KEYS[i]] end
+  after_each = before_each
 end
 
 local reply = {0, after_each, waiting and waits or {}}

@@ -197,3 +197,21 @@ def test_rates_as_proxies_are_told() -> None:
         "email_send": (36, "HOUR"),
         "challenge_submit": (12, "MINUTE"),
     }
+
+
+async def test_one_bucket_under_two_limits_at_once(served: Served, subject: str) -> None:
+    """What is used of a bucket counts in tokens, though each descriptor brings another limit for it."""
+    entries = (("policy", "auth_endpoint"), ("user", subject))
+    units = (ratelimit_unit_pb2.YEAR, ratelimit_unit_pb2.HOUR)
+    limits = [
+        ratelimit_pb2.RateLimitDescriptor.RateLimitOverride(requests_per_unit=number, unit=unit)
+        for number, unit in zip((3, 18), units, strict=True)
+    ]
+    asked = [descriptor(*entries, limit=limit) for limit in limits]
+    first = await should_limit(served, *asked)
+    second = await should_limit(served, *asked)
+    third = await should_limit(served, *asked)
+    assert [answer.overall_code for answer in (first, second, third)] == [OK, OK, OVER_LIMIT]
+    assert [status.limit_remaining for status in first.statuses] == [2, 16]
+    assert [status.limit_remaining for status in second.statuses] == [0, 14]
+    assert third.statuses[0].limit_remaining == 0

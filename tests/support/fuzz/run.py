@@ -13,7 +13,7 @@ from support.soak.watching import SERVICES, SERVING, samples
 from support.stubs import open_stubs
 from wingmanmatch.matching.v1 import matching_service_pb2
 
-WARM = 1_000  # requests after which pools and caches are filled
+WARM = 5_000  # requests, or half of fewer, after which pools and caches are filled
 PART = 5_000  # requests after which the state is saved
 GROWTH = 40.0  # MB by which the server may have grown since it was warm
 UNAVAILABLE = 0.005  # the largest part of requests that a busy machine may have kept from Redis
@@ -29,7 +29,7 @@ async def fuzz(
     async with fuzz_site(folder) as site:
         campaign = Campaign(site.address, result)
         await campaign.settle()
-        await campaign.run(min(result.count + WARM, count))
+        await campaign.run(result.count + min(WARM, (count - result.count) // 2))
         warm = site.memory()
         for end in _ends(result.count, count):
             await campaign.run(end)
