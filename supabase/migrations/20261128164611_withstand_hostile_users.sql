@@ -2252,7 +2252,7 @@ end
 $$;
 
 create table public.kept_pairs (
-    id bigint generated always as identity primary key,
+    id uuid primary key default gen_random_uuid(),
     erased_digest text not null check (erased_digest ~ '^[0-9a-f]{64}$'),
     other_id uuid,
     other_digest text check (other_digest ~ '^[0-9a-f]{64}$'),
@@ -2495,11 +2495,6 @@ revoke all on function internal.forget_kept() from public, anon, authenticated, 
 GRANT ALL ON FUNCTION internal.forget_kept() TO service_role;
 
 COMMENT ON FUNCTION internal.forget_kept() IS 'Deletes what was kept of erased people and has run out; it waits for nothing.';
-
-revoke all on sequence public.kept_pairs_id_seq from public, anon, authenticated, service_role;
-GRANT ALL ON SEQUENCE public.kept_pairs_id_seq TO anon;
-GRANT ALL ON SEQUENCE public.kept_pairs_id_seq TO authenticated;
-GRANT ALL ON SEQUENCE public.kept_pairs_id_seq TO service_role;
 
 -- Servers call nothing that is internal.
 -- squawk-ignore ban-drop-function

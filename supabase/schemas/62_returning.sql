@@ -9,7 +9,7 @@
 -- keep_of_erased and put in force by restore_kept.
 
 create table public.kept_pairs (
-    id bigint generated always as identity primary key,
+    id uuid primary key default gen_random_uuid(),
     erased_digest text not null check (erased_digest ~ '^[0-9a-f]{64}$'),
     other_id uuid,
     other_digest text check (other_digest ~ '^[0-9a-f]{64}$'),

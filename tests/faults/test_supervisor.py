@@ -14,7 +14,7 @@ from wingmanmatch_server.workers.assignment import Assignment
 from wingmanmatch_server.workers.process import Worker, WorkerFailed
 from wingmanmatch_server.workers.supervisor import LATER, Supervisor
 
-ASSIGNMENT = Assignment("127.0.0.1:50051", "unix:/nowhere", None, "redis://localhost")
+ASSIGNMENT = Assignment("127.0.0.1:50051", "unix:/nowhere", "unix:/nowhere-admin", None, "redis://localhost")
 READ = "import json, pathlib, signal, sys, time\ngiven = json.loads(sys.stdin.readline())\n"
 READY = "print(json.dumps({'grpc': given['grpc_listen']}), flush=True)\n"
 UNTIL_STOPPED = "signal.sigwait([signal.SIGTERM, signal.SIGINT])\n"

@@ -11,7 +11,10 @@ from support.protos import policy
 
 
 def request_of(method: MethodDescriptor, user_id: str) -> Any:
-    """Return a request that names a user where the policy says the user stands, and is otherwise empty."""
+    """Return a request that names a user where the policy says the user stands, and is otherwise empty.
+
+    What a handler looks at before it admits a call is there.
+    """
     request = message = GetMessageClass(method.input_type)()
     path = policy(method).user_field
     if path:
@@ -19,6 +22,8 @@ def request_of(method: MethodDescriptor, user_id: str) -> Any:
         for parent in parents:
             message = getattr(message, parent)
         setattr(message, field, user_id)
+    if policy(method).admitted_by_handler:
+        request.message = "How do I say hello?"
     return request
 
 

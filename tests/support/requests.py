@@ -4,6 +4,7 @@ import random
 import uuid
 from typing import Any
 
+from support.credentials import email_of
 from support.stubs import Stubs
 from wingmanmatch.matching.v1 import matching_pb2, matching_service_pb2
 
@@ -13,9 +14,10 @@ TIMEOUT = 10.0
 def profile(**changes: Any) -> matching_pb2.Profile:
     """Return a valid profile of somebody new, far from everybody else unless `location` says where."""
     spread = random.SystemRandom()
+    user_id = changes.get("user_id") or str(uuid.uuid4())
     fields = {
-        "user_id": str(uuid.uuid4()),
-        "email": f"{uuid.uuid4().hex}@example.org",
+        "user_id": user_id,
+        "email": email_of(user_id),
         "first_name": "Sam",
         "last_name": "Body",
         "bio": "Likes parks.\nAnd cafés.",

@@ -29,6 +29,7 @@ from wingmanmatch_server.drivers.embedded import EmbeddedEngines
 
 BACKEND = bearer(KEY)
 PHISHING = "http://evil.example/login"
+PLACE = "Cafe Central"
 WAITING = {notification_pb2.NOTIFICATION_STATE_PENDING, notification_pb2.NOTIFICATION_STATE_SENDING}
 DIGEST = notification_pb2.NOTIFICATION_KIND_DIGEST
 
@@ -40,7 +41,7 @@ class World:
     client: Stubs
     provider: resend.ResendServer
     sql: asyncpg.Connection
-    victim: matching_pb2.Profile = field(default_factory=lambda: profile(email=f"{uuid.uuid4().hex}@example.org"))
+    victim: matching_pb2.Profile = field(default_factory=profile)
 
     async def join(self, person: matching_pb2.Profile) -> str:
         """Let somebody make a profile, with a token of their own."""
@@ -50,12 +51,12 @@ class World:
 
     async def sock_puppet(self) -> str:
         """Let the attacker make one more profile beside the victim."""
-        return await self.join(profile(email=f"{uuid.uuid4().hex}@example.org", location=self.victim.location))
+        return await self.join(profile(location=self.victim.location))
 
     async def invite(self, puppet: str) -> str:
-        """Let a puppet invite the victim, with a link for a place; return the match."""
+        """Let a puppet invite the victim, with a link for a message; return the match."""
         request = matching_service_pb2.RequestMatchRequest(
-            user_id=puppet, candidate_user_id=self.victim.user_id, venue_suggestion=PHISHING, message=PHISHING
+            user_id=puppet, candidate_user_id=self.victim.user_id, venue_suggestion=PLACE, message=PHISHING
         )
         answer = await self.client.matching.RequestMatch(request, metadata=token(puppet), timeout=TIMEOUT)
         return str(answer.match.id)
@@ -72,7 +73,7 @@ class World:
     async def schedule(self, match_id: str, puppet: str) -> str:
         """Let a puppet schedule a meetup; return it."""
         request = meetup_service_pb2.ScheduleMeetupRequest(
-            match_id=match_id, user_id=puppet, venue_name=PHISHING, scheduled_time=datetime.now(UTC) + timedelta(days=3)
+            match_id=match_id, user_id=puppet, venue_name=PLACE, scheduled_time=datetime.now(UTC) + timedelta(days=3)
         )
         return str(
             (await self.client.meetup.ScheduleMeetup(request, metadata=token(puppet), timeout=TIMEOUT)).meetup.id
@@ -158,7 +159,7 @@ async def test_moving_a_meetup_137_times_is_one_email(world: World) -> None:
     outcomes: Counter[Any] = Counter()
     for place in range(137):
         request = meetup_service_pb2.RescheduleMeetupRequest(
-            meetup_id=meetup_id, user_id=puppet, venue_name=f"{PHISHING}{place}"
+            meetup_id=meetup_id, user_id=puppet, venue_name=f"{PLACE} {place}"
         )
         call = world.client.meetup.RescheduleMeetup(request, metadata=token(puppet), timeout=TIMEOUT)
         outcome = await refused(call)
@@ -209,7 +210,7 @@ async def test_backends_key_sends_three_emails_to_an_address(world: World) -> No
         request = notification_service_pb2.SendNotificationRequest(
             user_id=user_id,
             recipient_email=world.victim.email.upper() if user_id in puppets else "",
-            match_invitation=notification_pb2.MatchInvitation(inviter_name="Eve", venue_suggestion=PHISHING),
+            match_invitation=notification_pb2.MatchInvitation(inviter_name="Eve", venue_suggestion=PLACE),
         )
         return refused(world.client.notification.SendNotification(request, metadata=BACKEND, timeout=TIMEOUT))
 
@@ -227,7 +228,7 @@ async def test_backends_key_sends_three_emails_to_an_address(world: World) -> No
 
 
 async def test_links_of_strangers_are_not_links(world: World) -> None:
-    """A place and a message that are a link arrive as text that no client links, and one click turns the kind off."""
+    """A message that is a link arrives as text that no client links, and one click turns the kind off."""
     await world.invite(await world.sock_puppet())
     await world.emails()
     (mail,) = world.inbox()

@@ -37,6 +37,7 @@ async def test_request_ids_are_remembered(fresh_database_dsn: str) -> None:
     looking = {
         "delete_profile": "e.request_digest = digest",
         "confirm_meetup": "return internal.answer_meetup('confirm_meetup'",
+        "check_send": "public.get_send_answered(p_user_id, p_request_id)",
         "report_no_show": "return internal.answer_meetup('report_no_show'",
     }
     assert [row["name"] for row in taking if looking.get(row["name"], "recall_answer") not in row["text"]] == []

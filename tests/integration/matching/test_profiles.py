@@ -9,6 +9,7 @@ from support.places import cell_of, meters
 from wingmanmatch.matching.v1 import matching_pb2
 from wingmanmatch_server import errors
 from wingmanmatch_server.matching.messages import profile_message
+from wingmanmatch_server.texts.photo_addresses import PhotoAddresses
 
 
 async def pool_point(people: People, user_id: str) -> Place:
@@ -193,7 +194,9 @@ async def test_both_versions_words_for_the_default_are_one(shared: People, word:
     """What the version before calls PRECISE is APPROXIMATE, and stored under the word that both can read."""
     stored = (await shared.store.upsert_profile(new_profile(shared.new_id(), VIENNA, location_privacy=word))).profile
     assert stored.location_privacy == "PRECISE"
-    assert profile_message(stored).location_privacy == matching_pb2.LOCATION_PRIVACY_APPROXIMATE
+    assert (
+        profile_message(stored, PhotoAddresses([], None)).location_privacy == matching_pb2.LOCATION_PRIVACY_APPROXIMATE
+    )
 
 
 async def test_only_the_export_has_the_true_place(shared: People) -> None:

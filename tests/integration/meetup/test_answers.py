@@ -136,10 +136,15 @@ cross join generate_series(1, kind.times)
 """
 
 
+ONE_PLACE = "update match_pool set latitude = $2, longitude = $3 where user_id = any ($1)"
+
+
 async def test_reputation_decides_between_equally_near_people(two: Pair) -> None:
     """A confirmed meet-up moves its people before others at the same place, and a no-show behind them."""
     place = (64.1466, -21.9426 + two.people.source.random())
     me, ann, ben, cid, dora = await two.people.join_many(5, place)
+    # Each person's stand-in is another point of the cell: only here are they one.
+    await two.people.sql.execute(ONE_PLACE, [uuid.UUID(each) for each in (me, ann, ben, cid, dora)], *place)
     for first, second, act in ((ann, ben, "confirm"), (cid, dora, "report")):
         pair = Pair(two.people, await two.people.match(first, second))
         meetup = await pair.begun()

@@ -196,6 +196,8 @@ def test_rates_as_proxies_are_told() -> None:
         "match_request": (3, "MINUTE"),
         "email_send": (36, "HOUR"),
         "challenge_submit": (12, "MINUTE"),
+        "profile_relocation": (3, "DAY"),
+        "candidate_pages": (200, "DAY"),
     }
 
 

@@ -118,10 +118,12 @@ async def test_list_policies(served: Served) -> None:
     assert [(policy.name, policy.capacity, policy.refill_per_second) for policy in answer.policies] == [
         ("auth_endpoint", 10, 0.1),
         ("backend_api", 2000, 1000.0),
+        ("candidate_pages", 200, pytest.approx(200 / 86_400)),
         ("challenge_submit", 20, 0.2),
         ("coaching_tokens", 100_000, pytest.approx(100_000 / 86_400)),
         ("email_send", 3, 0.01),
         ("match_request", 5, 0.05),
+        ("profile_relocation", 3, pytest.approx(3 / 86_400)),
         ("public_api", 100, 1.0),
         ("returning", 1, 4.0),
     ]
