@@ -120,7 +120,7 @@ async def call(client: Stubs, method: MethodDescriptor, victim: Victim, **fields
     """Make one call about a victim, by the victim's own token where that is enough; return the last of what comes."""
     request = GetMessageClass(method.input_type)(**REQUESTS[method.name](victim) | fields)
     access = method.GetOptions().Extensions[options_pb2.policy].access
-    credential = user_token(victim.user_id) if access == options_pb2.ACCESS_USER else KEY
+    credential = user_token(victim.user_id, email=victim.email) if access == options_pb2.ACCESS_USER else KEY
     area = method.containing_service.full_name.split(".")[1]
     made = getattr(getattr(client, area), method.name)(request, metadata=bearer(credential), timeout=TIMEOUT)
     if not method.server_streaming:

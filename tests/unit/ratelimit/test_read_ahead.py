@@ -70,9 +70,9 @@ async def test_an_error_comes_after_all_before_it() -> None:
 
 async def test_who_leaves_leaves_no_reader() -> None:
     """The reading ends with the groups, even where it waits for room."""
-    source = Source(100)
+    source, before = Source(100), asyncio.all_tasks()
     async with aclosing(ReadAhead(source.numbers(), 2).groups()) as groups:
         await anext(groups)
         await turn_often()
     assert source.closed or source.given < 100
-    assert len(asyncio.all_tasks()) == 1
+    assert asyncio.all_tasks() == before
