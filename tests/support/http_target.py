@@ -32,10 +32,14 @@ class Target:
         """Return the log, each line of which must be JSON."""
         return [json.loads(line) for line in self.log.read_bytes().splitlines()]
 
+    def lines_of_http(self) -> list[dict[str, Any]]:
+        """Return the lines of the log that are about HTTP: others may come at any time."""
+        return [line for line in self.lines() if line["event"].startswith("http_")]
+
     def lines_after(self, before: int) -> list[dict[str, Any]]:
-        """Wait until the log has more than so many lines, which a thread writes, and return the further ones."""
+        """Wait until HTTP has more than so many lines, which a thread writes, and return the further ones."""
         deadline = time.monotonic() + 10
-        while len(lines := self.lines()) <= before:
+        while len(lines := self.lines_of_http()) <= before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         return lines[before:]

@@ -14,7 +14,7 @@ import pytest
 from support.claude_server import serving_claude
 from support.credentials import bearer, user_token
 from support.edge import failure_of
-from support.requests import TIMEOUT
+from support.requests import TIMEOUT, profile
 from support.site import Site, serving_site
 from support.stubs import Stubs
 from support.traces import emails_since, keys_with, tables_with
@@ -133,5 +133,5 @@ async def test_nothing_is_written_about_somebody_erased(site: Site) -> None:
     assert await left_behind(site, victim, time.time()) == {}
     sent = await call(site.client, named("SendNotification"), victim, user_id="")
     assert sent.notification.id
-    stranger = Victim(str(uuid.uuid4()), "", "stranger", victim.profile)
+    stranger = Victim(str(uuid.uuid4()), "", "stranger", profile())
     assert (await call(site.client, named("SendNotification"), stranger)).notification.user_id == stranger.user_id

@@ -79,7 +79,7 @@ def status_of(answer: bytes) -> int:
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_request_is_one_line(either: Target, name: str) -> None:
     """What is no request, or two in one, is answered 400 once, closed, and logged in one line without its bytes."""
-    before = len(either.lines())
+    before = len(either.lines_of_http())
     answer = exchange(either.http, MALFORMED[name])
     assert status_of(answer) == 400
     (line,) = either.lines_after(before)
@@ -150,7 +150,7 @@ def test_administrators_address_bears_the_same(target: Target) -> None:
 
 def test_log_has_no_traceback(either: Target) -> None:
     """After all of this the log has no error, and every line of it is JSON."""
-    before = len(either.lines())
+    before = len(either.lines_of_http())
     for data in MALFORMED.values():
         exchange(either.http, data)
     either.lines_after(before + len(MALFORMED) - 1)
