@@ -165,6 +165,7 @@ async def check_events(pair: Pair, sql: asyncpg.Connection, watchers: list[Watch
 async def check_emails(pair: Pair, sql: asyncpg.Connection, resend: ResendServer) -> None:
     """Fail unless every due email was sent, and the provider took exactly one for each."""
     await sql.execute(FALL_DUE)
+    await sql.execute("select pg_notify('notifications', '')")  # a dispatcher with nothing to do sleeps for 30 s
     async with asyncio.timeout(SETTLED):
         while await sql.fetchval(DUE):
             await asyncio.sleep(0.1)
