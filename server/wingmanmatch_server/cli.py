@@ -129,7 +129,8 @@ app.add_typer(outbox, name="outbox")
 def create_key(
     name: Annotated[str, typer.Argument(help="The back end's name, as logs will show it.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="An area, such as matching; '*' for all, 'admin' for administration.")
+        list[str] | None,
+        typer.Option(help="An area, such as matching; '*', the default, for all; 'admin' besides."),
     ] = None,
 ) -> None:
     """Make an API key and print it, once, with the entry by which the server knows it."""

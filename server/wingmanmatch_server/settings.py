@@ -326,7 +326,7 @@ class Settings(WithSecretFiles):
         if not _is_loopback(value.rpartition(":")[0]) and not _authenticates(info.data):
             raise ValueError(
                 "must be a loopback address: no credential is configured by which to tell callers apart; "
-                "run `wingmanmatch keys create NAME` and set API_KEYS to what it prints"
+                "run `wingmanmatch keys create NAME` and set API_KEYS to the entry that it prints"
             )
         return value
 
@@ -536,6 +536,8 @@ def load_settings() -> Settings:
 def _sentence(problem: ErrorDetails) -> str:
     name = ".".join(str(part) for part in problem["loc"]).upper()
     text = problem["msg"].removeprefix("Value error, ")
+    if text.startswith(name):
+        return text
     return f"{name} {text[0].lower()}{text[1:]}"
 
 
