@@ -48,6 +48,7 @@ class Refuses:
 
     status: int
     retry_after: str | None = None
+    date: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ async def serving_claude() -> AsyncIterator[ClaudeServer]:
 
 
 def _refusal(answer: Refuses) -> web.Response:
-    headers = {"retry-after": answer.retry_after} if answer.retry_after else {}
+    given = {"retry-after": answer.retry_after, "date": answer.date}
+    headers = {name: value for name, value in given.items() if value}
     return web.json_response(_error(ERRORS[answer.status]), status=answer.status, headers=headers)
 
 

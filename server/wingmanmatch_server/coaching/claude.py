@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 5.0
 LONGEST_WAIT = 2.0  # seconds that a caller is kept waiting where Claude asks for a pause
+EARLY = 0.01  # seconds by which a timer of the event loop may end too early
 # What each model needs to be sent so that it answers without thinking first. Models differ in what they accept and
 # refuse the rest, so another model gets nothing of this and does what it does by default.
 QUICK: dict[str, dict[str, Any]] = {"claude-sonnet-5-5": {"thinking": {"type": "between_tools"}}}
@@ -92,7 +93,7 @@ class Claude:
             except Declined as declined:
                 if waited or declined.pause > min(LONGEST_WAIT, seconds_left(self._clock())):
                     raise
-                await self._sleep(declined.pause)
+                await self._sleep(declined.pause + EARLY)
                 waited = True
 
     async def _open(self, prompt: Prompt) -> Begun:
@@ -134,7 +135,7 @@ class Claude:
 
     async def _read(self, stream: Any) -> AsyncGenerator[Event, None]:
         """Yield what the stream says. Raises TimeoutError where it says nothing for too long; pings say nothing."""
-        output_tokens, stop = 0, None
+        output_tokens, stop, texts = 0, None, _Texts()
         while True:
             async with asyncio.timeout(self._patience):
                 event = await anext(stream, None)
@@ -143,7 +144,7 @@ class Claude:
             if event.type == "message_start":
                 yield Started(_input_tokens(event.message.usage))
             elif event.type == "content_block_delta" and event.delta.type == "text_delta":
-                yield Text(_sendable(event.delta.text))
+                yield Text(texts.joined(event.delta.text))
             elif event.type == "message_delta":
                 output_tokens, stop = event.usage.output_tokens, event.delta.stop_reason
             elif event.type == "message_stop":
@@ -200,6 +201,17 @@ def _input_tokens(usage: Any) -> int:
     return read + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
 
 
-def _sendable(text: str) -> str:
-    """Return the text without halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
+class _Texts:
+    """Pieces of text that come with halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def joined(self, text: str) -> str:
+        """Return the text with halves joined, the last of a piece to the first of the next; `\ufffd` for one alone."""
+        if text.isascii() and not self._half:
+            return text
+        text = self._half + text
+        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        whole = text.removesuffix(self._half)
+        return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -2,6 +2,8 @@
 
 import importlib
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from math import isfinite
 
 import structlog
 
@@ -67,7 +69,7 @@ def _of_status(status: int, kind: str, headers: Mapping[str, str]) -> Exception:
         status = STATUS_OF.get(kind, status)
     kind = kind if kind in STATUS_OF else "unnamed"
     if status == THROTTLED:
-        pause = _seconds(headers.get("retry-after"))
+        pause = _pause(headers.get("retry-after", ""), headers.get("date", ""))
         log.warning("claude_throttles", seconds=pause)
         return Declined(pause, throttled=True)
     if status in CONFIGURATION:
@@ -79,8 +81,13 @@ def _of_status(status: int, kind: str, headers: Mapping[str, str]) -> Exception:
     return away()
 
 
-def _seconds(header: str | None) -> float:
+def _pause(retry_after: str, date: str) -> float:
+    """Return the seconds to wait: Retry-After has them, or a date, which is compared with that of the answer."""
     try:
-        return min(max(float(header or PAUSE), 0.0), LONGEST_PAUSE)
+        seconds = float(retry_after)
     except ValueError:
-        return PAUSE
+        try:
+            seconds = (parsedate_to_datetime(retry_after) - parsedate_to_datetime(date)).total_seconds()
+        except (TypeError, ValueError):
+            return PAUSE
+    return min(max(seconds, 0.0), LONGEST_PAUSE) if isfinite(seconds) else PAUSE

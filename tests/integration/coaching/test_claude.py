@@ -9,8 +9,8 @@ import pytest
 from support.claude import MODEL, PATIENCE, PROMPT, Asking, asking
 from support.claude_server import BreaksOff, ClaudeServer, Refuses, Says
 from wingmanmatch_server import errors
-from wingmanmatch_server.coaching.claude import LONGEST_WAIT, request_of
-from wingmanmatch_server.coaching.claude_errors import MISCONFIGURED, RETRY_AFTER
+from wingmanmatch_server.coaching.claude import EARLY, LONGEST_WAIT, request_of
+from wingmanmatch_server.coaching.claude_errors import MISCONFIGURED, PAUSE, RETRY_AFTER
 from wingmanmatch_server.coaching.model import RequestRefused, Started, Stop, Stopped, Text
 from wingmanmatch_server.resilience.breaker import State
 from wingmanmatch_server.resilience.deadline import set_deadline
@@ -84,7 +84,16 @@ async def test_half_a_surrogate_pair_can_be_sent_on(asked: Asking, claude: Claud
     """JSON can hold what UTF-8 cannot."""
     half = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Oh \\ud83d!"}}'
     claude.script(Says(["Fine."], more=[b"event: content_block_delta\n" + half + b"\n\n"]))
-    assert (await asked.text()).encode().decode() == "Oh ?!Fine."
+    assert (await asked.text()).encode().decode() == "Oh \ufffd!Fine."
+
+
+async def test_emoji_over_two_deltas_is_one(asked: Asking, claude: ClaudeServer) -> None:
+    """Each delta may have half of a letter, which JSON writes as two."""
+    event = 'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":%s}\n\n'
+    halves = ("Oh \\ud83d", "\\ude00\\ud83d", "\\ude01!")
+    deltas = [event % f'{{"type":"text_delta","text":"{half}"}}' for half in halves]
+    claude.script(Says(["Fine."], more=[delta.encode() for delta in deltas]))
+    assert await asked.text() == "Oh 😀😁!Fine."
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)
@@ -169,7 +178,20 @@ async def test_short_pause_is_waited_for(asked: Asking, claude: ClaudeServer) ->
     """Claude asks for a moment, which is no failure."""
     claude.script(Refuses(429, "1"))
     assert await asked.text() == WHOLE
-    assert (asked.waits, asked.breaker.failure_count) == ([1.0], 0)
+    assert (asked.waits, asked.breaker.failure_count) == ([1.0 + EARLY], 0)
+
+
+async def test_pause_until_a_date_is_obeyed(asked: Asking, claude: ClaudeServer) -> None:
+    """The date is compared with that of the answer; without one it is a pause that names no time."""
+    claude.script(Refuses(429, "Sat, 28 Nov 2026 12:00:40 GMT", date="Sat, 28 Nov 2026 12:00:00 GMT"))
+    assert (await failure(asked)).retry_after == 40
+
+
+@pytest.mark.parametrize("header", ["soon", "nan", "inf", ""])
+async def test_pause_that_cannot_be_read(asked: Asking, claude: ClaudeServer, header: str) -> None:
+    """It is the pause of a refusal that names none."""
+    claude.script(Refuses(429, header))
+    assert (await failure(asked)).retry_after == PAUSE
 
 
 async def test_long_pause_is_obeyed(asked: Asking, claude: ClaudeServer) -> None:
@@ -181,7 +203,7 @@ async def test_long_pause_is_obeyed(asked: Asking, claude: ClaudeServer) -> None
     assert len(claude.requests) == 1
     asked.time[0] += 18.5 - LONGEST_WAIT
     assert await asked.text() == WHOLE
-    assert asked.waits == [1.5]
+    assert asked.waits == [1.5 + EARLY]
     assert asked.breaker.state is State.CLOSED
 
 
