@@ -88,6 +88,8 @@ clean: ## Remove what can be made again; the server's data stay
 LOCK := --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
 .venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and sys.argv[1])' \
+		"WingmanMatch needs Python 3.11 or later: make PYTHON=/path/to/python3.11"
 	$(PYTHON) -m venv .venv
 
 # What is installed is what is pinned; the project itself is linked, so that an edit needs no installation.
