@@ -18,6 +18,7 @@ Position = dict[str, Any]
 LIFETIME = 86_400  # seconds
 DIGEST_BYTES = 8
 SEQUENCE_BYTES = 8
+LAST_SEQUENCE = 2**63 - 1  # of the database's bigint
 
 
 class PageTokens:
@@ -88,7 +89,10 @@ def sequence_of(token: str, *arguments: object) -> int | None:
     data = _decoded(token)
     if data[SEQUENCE_BYTES:] != _digest(("resume", *arguments)):
         raise invalid_resume_token()
-    return int.from_bytes(data[:SEQUENCE_BYTES])
+    sequence = int.from_bytes(data[:SEQUENCE_BYTES])
+    if sequence > LAST_SEQUENCE:
+        raise invalid_resume_token()
+    return sequence
 
 
 def invalid_resume_token() -> errors.InvalidArgument:

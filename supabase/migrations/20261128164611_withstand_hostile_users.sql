@@ -2496,6 +2496,28 @@ GRANT ALL ON FUNCTION internal.forget_kept() TO service_role;
 
 COMMENT ON FUNCTION internal.forget_kept() IS 'Deletes what was kept of erased people and has run out; it waits for nothing.';
 
+create or replace function internal.remind_of_meetup(p_meetup public.meetups)
+    returns void
+    language plpgsql
+    set search_path = ''
+as $$
+begin
+    -- A reminder whose time has passed is not written, and one that is late gives way to the next, or to the meeting.
+    perform internal.enqueue_notification(
+        p_kind => 'SESSION_REMINDER',
+        p_user_id => p.user_id,
+        p_payload => internal.meetup_payload(p_meetup, p),
+        p_dedupe_key => format('meetup/%s/%s/%s/reminder-%s', p_meetup.id, p_meetup.sequence, p.user_id, ahead.hours),
+        p_match_id => p_meetup.match_id,
+        p_send_time => p_meetup.scheduled_time - make_interval(hours => ahead.hours),
+        p_expire_time => p_meetup.scheduled_time - make_interval(hours => ahead.hours_of_next))
+    from internal.participants_of(p_meetup) p
+    cross join (values (24, 2), (2, 0)) ahead (hours, hours_of_next)
+    -- Nor one that is due at once: what people change a moment before would be an email that they caused.
+    where p_meetup.scheduled_time - make_interval(hours => ahead.hours) > now() + interval '30 minutes';
+end
+$$;
+
 -- Servers call nothing that is internal.
 -- squawk-ignore ban-drop-function
 drop function internal.city_point(uuid, double precision, double precision);

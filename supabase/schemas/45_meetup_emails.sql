@@ -157,7 +157,8 @@ begin
         p_expire_time => p_meetup.scheduled_time - make_interval(hours => ahead.hours_of_next))
     from internal.participants_of(p_meetup) p
     cross join (values (24, 2), (2, 0)) ahead (hours, hours_of_next)
-    where p_meetup.scheduled_time - make_interval(hours => ahead.hours) > now();
+    -- Nor one that is due at once: what people change a moment before would be an email that they caused.
+    where p_meetup.scheduled_time - make_interval(hours => ahead.hours) > now() + interval '30 minutes';
 end
 $$;
 

@@ -88,6 +88,14 @@ def test_same_position_gives_other_tokens() -> None:
     assert tokens().seal({"id": 1}, "List") != tokens().seal({"id": 1}, "List")
 
 
+@pytest.mark.parametrize("sequence", [2**63, 2**64 - 1])
+def test_forged_number_beyond_the_last_is_refused(sequence: int) -> None:
+    """A resume token has no secret; a number that the database cannot hold would fail those who ask beside."""
+    with pytest.raises(errors.InvalidArgument) as raised:
+        sequence_of(resume_token(sequence, "ann"), "ann")
+    assert raised.value.reason == "RESUME_TOKEN_INVALID"
+
+
 @given(st.integers(0, 2**63 - 1), st.uuids())
 def test_resume_token_leads_back_to_its_number(sequence: int, user_id: uuid.UUID) -> None:
     """A resume token gives the number it was made of, to the person it was made for."""

@@ -15,33 +15,38 @@ _BRAND = "wingman"
 # One of these is enough.
 _STAFF = (
     *("admin", "admins", "administrator", "administration", "moderator", "moderators", "moderation"),
-    *("support", "helpdesk", "noreply", "postmaster"),
+    *("support", "helpdesk", "noreply", "postmaster", "kundenservice", "kundendienst", "kundensupport", "verwaltung"),
 )
 # Some people are called so: it takes two.
 _STAFF_TOGETHER = (
     "account",
     "billing",
+    "care",
     "customer",
     "help",
+    "hilfe",
+    "konto",
     "official",
     "security",
     "service",
+    "sicherheit",
     "staff",
     "system",
     "team",
 )
 # `l` is read for `i`, since a capital I is drawn as a small l.
-_READ_AS = str.maketrans("0123456789@$!|i", "olzeasgtbgaslll")
-_PAIRS = (("vv", "w"), ("rn", "m"))
-# What Unicode's table lacks, of Cyrillic, Armenian and Greek.
-_MORE_LOOKALIKES = {"\u043f": "n", "\u0578": "n", "\u0448": "w", "\u03c9": "w"}
+_READ_AS = str.maketrans("0123456789@$!|ij", "olzeasgtbgasllll")
+_PAIRS = (("vv", "w"), ("uu", "w"), ("rn", "m"))
+# What Unicode's table and names lack, of Cyrillic, Armenian, Greek and Latin.
+_MORE_LOOKALIKES = {"\u043f": "n", "\u0578": "n", "\u0448": "w", "\u03c9": "w", "\u014b": "n"}
+_VARIANT = re.compile(r"LATIN (?:SMALL LETTER|CAPITAL LETTER|LETTER SMALL CAPITAL) ([A-Z])(?: WITH .+)?")
 
 
 def impersonates(name: str) -> bool:
     """Tell whether a name reads as ours: it has our name in it, or is made of words for staff, such as `Admin Team`."""
     whole = skeleton(name)
     staff = frozenset(skeleton(word) for word in _STAFF)
-    words = {skeleton(word) for word in re.split(r"[^\w@$!|]+", name)}
+    words = {skeleton(word.rstrip("0123456789")) for word in re.split(r"[^\w@$!|]+", name)}
     return (
         skeleton(_BRAND) in whole or whole in staff or bool(words & staff) or _two_words().fullmatch(whole) is not None
     )
@@ -63,7 +68,8 @@ def _look_of(character: str) -> str:
             return form
         if form in _lookalikes():
             return _lookalikes()[form]
-    return character
+    variant = _VARIANT.fullmatch(unicodedata.name(character, ""))
+    return variant[1] if variant else character
 
 
 @cache

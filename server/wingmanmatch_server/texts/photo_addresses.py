@@ -11,7 +11,8 @@ from wingmanmatch_server.texts.refused import TextRefused
 
 HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:[a-z][a-z0-9-]{0,61}[a-z0-9])")
 _ADDRESS = re.compile(r"https://([A-Za-z0-9.-]+)(/[!-\[\]-~]*)", re.IGNORECASE)
-_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?:[/?#]|$)", re.IGNORECASE)
+# Encoded slashes and percent signs are segments to whoever decodes them once more.
+_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?:[/?#;]|$)|%2f|%5c|%25", re.IGNORECASE)
 STORAGE = "/storage/v1/"  # of Supabase, whose host has other addresses, too, which redirect to anywhere
 
 

@@ -7,9 +7,9 @@ _LINK = re.compile(
     r"://|\b(?:mailto|javascript|data|tel|sms|https?|ftp|file|whatsapp|skype):(?=\S)|\bwww\.|@[^\s@]+\.|"
     r"\b\d{1,3}(?:\.\d{1,3}){3}\b"
 )
-_RUN = re.compile(r"[\w.'\u2019-]+")
+_RUN = re.compile(r"[\w.-]+")
 _TOP_LEVEL = re.compile(r"[^\W\d_]{2,63}|xn--[a-z0-9-]+")
-_AROUND = ".-_'\u2019"
+_AROUND = ".-_"
 # Those that browsers read as the dot of a domain, beyond what NFKC makes one.
 _DOTS = str.maketrans({"\u3002": ".", "\uff61": "."})
 
@@ -20,6 +20,8 @@ def has_link(text: str) -> bool:
     Takes time in proportion to the length of the text, whatever it is.
     """
     plain = unicodedata.normalize("NFKC", text).translate(_DOTS).casefold()
+    # Marks are parts of letters in many scripts, and no letters to `\w`.
+    plain = "".join(character for character in plain if not unicodedata.category(character).startswith("M"))
     return _LINK.search(plain) is not None or any(_is_domain(run.strip(_AROUND)) for run in _RUN.findall(plain))
 
 

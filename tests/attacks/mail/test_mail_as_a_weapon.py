@@ -70,10 +70,10 @@ class World:
         await self.client.matching.RespondToMatch(request, metadata=token(self.victim.user_id), timeout=TIMEOUT)
         return match_id
 
-    async def schedule(self, match_id: str, puppet: str) -> str:
+    async def schedule(self, match_id: str, puppet: str, ahead: timedelta = timedelta(days=3)) -> str:
         """Let a puppet schedule a meetup; return it."""
         request = meetup_service_pb2.ScheduleMeetupRequest(
-            match_id=match_id, user_id=puppet, venue_name=PLACE, scheduled_time=datetime.now(UTC) + timedelta(days=3)
+            match_id=match_id, user_id=puppet, venue_name=PLACE, scheduled_time=datetime.now(UTC) + ahead
         )
         return str(
             (await self.client.meetup.ScheduleMeetup(request, metadata=token(puppet), timeout=TIMEOUT)).meetup.id
@@ -174,6 +174,20 @@ async def test_moving_a_meetup_137_times_is_one_email(world: World) -> None:
     await world.emails()
     assert len(world.inbox()) == before + 1
     assert world.inbox()[-1]["attachments"]
+
+
+async def test_reminders_cannot_be_made_to_order(world: World) -> None:
+    """Meetups whose reminder would be due a moment later, each cancelled for the next, remind nobody."""
+    puppet = await world.sock_puppet()
+    match_id = await world.match(puppet)
+    for _ in range(5):
+        meetup_id = await world.schedule(match_id, puppet, timedelta(hours=2, seconds=1))
+        await asyncio.sleep(1)  # the time at which the reminder would be due
+        request = meetup_service_pb2.CancelMeetupRequest(meetup_id=meetup_id, user_id=puppet)
+        await world.client.meetup.CancelMeetup(request, metadata=token(puppet), timeout=TIMEOUT)
+    kinds = Counter(each.kind for each in await world.emails())
+    assert kinds[notification_pb2.NOTIFICATION_KIND_SESSION_REMINDER] == 0
+    assert len(world.inbox()) <= 1  # the invitation
 
 
 async def test_25_sock_puppets_send_three_invitations(world: World) -> None:

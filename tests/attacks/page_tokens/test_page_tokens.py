@@ -1,6 +1,8 @@
-"""Page tokens in the hands of somebody who has an account and wants to read, or to learn from, others' lists."""
+"""Tokens of pages and of streams in the hands of somebody who wants to read, or to learn from, others' lists."""
 
+import asyncio
 import base64
+import hashlib
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -164,3 +166,28 @@ async def test_pages_join_to_the_whole_list_in_any_spelling_of_the_id(client: St
         shown += [each.user_id for each in page.candidates]
         token = page.next_page_token
     assert (len(set(shown)), token) == (CANDIDATES, "")
+
+
+def forged_resume_token(user_id: str, number: int) -> str:
+    """Return a resume token, which has no secret, as the server would make it if there were such an event."""
+    digest = hashlib.sha256(repr(("resume", user_id)).encode()).digest()[:8]
+    return base64.urlsafe_b64encode(number.to_bytes(8) + digest).decode().rstrip("=")
+
+
+async def test_forged_number_of_an_event_fails_nobody_else(client: Stubs, me: str) -> None:
+    """A number that the database cannot hold is the attacker's mistake; who opens a stream at that moment is served."""
+
+    async def attack() -> str:
+        request = matching_service_pb2.WatchMatchesRequest(user_id=me, resume_token=forged_resume_token(me, 2**63))
+        call = client.matching.WatchMatches(request, metadata=bearer(user_token(me)), timeout=TIMEOUT)
+        return (await failure_of(call.read())).reason
+
+    async def watch() -> str:
+        request = matching_service_pb2.WatchMatchesRequest(user_id=VICTIM)
+        call = client.matching.WatchMatches(request, metadata=bearer(user_token(VICTIM)), timeout=TIMEOUT)
+        first = await call.read()
+        call.cancel()
+        return "served" if first.resume_token else "not served"
+
+    outcomes = await asyncio.gather(*(attack() if turn % 3 else watch() for turn in range(30)))
+    assert set(outcomes) == {"RESUME_TOKEN_INVALID", "served"}

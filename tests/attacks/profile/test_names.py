@@ -23,6 +23,12 @@ NAMES = {
     "turned around": "\u202eelpmaxe",
     "our name": "WingmanMatch",
     "our name in Cyrillic": "Wіngmаn Mаtch",  # noqa: RUF001
+    "our name with a stroke": "Wɨngman",
+    "our name in small capitals": "ᴡɪɴɢᴍᴀɴ",
+    "our staff, numbered": "Support2",
+    "our staff in German": "Kundenservice",
+    "domain behind an apostrophe": "evil.com'x",
+    "domain with marks": "evil.भारत",
     "our name in Greek": "Wιngmαn",  # noqa: RUF001
     "our name spaced out": "W i n g m a n   M a t c h",
     "our name in digits": "W1ngm4n M4tch",

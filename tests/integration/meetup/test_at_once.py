@@ -266,7 +266,7 @@ async def test_everything_at_once_without_deadlock(crowd: People) -> None:
     neighbours = Neighbours(crowd, await crowd.join_many(14))
     await crowd.sql.execute(HURRY)
     try:
-        await asyncio.gather(*(neighbours.live(random.Random(caller), 15) for caller in range(CALLERS)))
+        await asyncio.gather(*(neighbours.live(random.Random(caller), 20) for caller in range(CALLERS)))
     finally:
         await crowd.sql.execute("drop function begin_meetup; drop function forget_pairing cascade")
     done = neighbours.done

@@ -69,11 +69,11 @@ NAMES = ("Ann", "Ben")
 VIENNA, NEW_YORK = "Europe/Vienna", "America/New_York"
 
 
-@pytest.mark.parametrize(("hours", "leads"), [(23.9, [2]), (1.9, []), (24.1, [24, 2])])
+@pytest.mark.parametrize(("hours", "leads"), [(23.9, [2]), (1.9, []), (24.4, [2]), (24.6, [24, 2])])
 async def test_reminders_whose_time_has_passed_are_not_written(
     people: People, match: Match, hours: float, leads: list[int]
 ) -> None:
-    """Who agrees on a time so near is not reminded of it at once."""
+    """Who agrees on a time so near is not reminded of it at once, nor within half an hour."""
     meetup = await people.schedule(match, match.requester_id, hours=hours)
     reminders = [mail for mail in await mails(people, match) if mail["kind"] == "SESSION_REMINDER"]
     assert [lead(mail, meetup) / HOUR for mail in reminders] == [each for each in leads for _ in NAMES]

@@ -9,6 +9,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from support.edge import MATCHING, Edge, failure_of, serving
+from support.limiters import until
 from wingmanmatch.matching.v1 import matching_service_pb2, matching_service_pb2_grpc
 from wingmanmatch.options.v1 import options_pb2
 from wingmanmatch_server import errors
@@ -91,6 +92,8 @@ async def test_metrics_count_by_method_and_code() -> None:
     async with serving(Answers()) as edge:
         await stub_of(edge).GetMatch(REQUEST, timeout=5)
         await failure_of(stub_of(edge).GetMatch(matching_service_pb2.GetMatchRequest(), timeout=5))
+        # A client has its answer a moment before the call has ended at the server.
+        await until(lambda: edge.handled("GetMatch", "INVALID_ARGUMENT"))
     labels = {"grpc_service": MATCHING.full_name, "grpc_method": "GetMatch"}
     assert (edge.handled("GetMatch", "OK"), edge.handled("GetMatch", "INVALID_ARGUMENT")) == (1, 1)
     assert edge.registry.get_sample_value("grpc_server_handling_seconds_count", labels) == 2
