@@ -5,7 +5,7 @@ from functools import cache
 from importlib import resources
 from zoneinfo import ZoneInfo
 
-# In the list of zones, and of use to nobody: a placeholder for systems whose zone was never set.
+# In the list of zones, though it is none: a placeholder for systems whose zone was never set.
 PLACEHOLDERS = frozenset({"Factory"})
 
 

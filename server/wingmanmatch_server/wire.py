@@ -1,5 +1,6 @@
-"""Times and enum values as protobuf writes them; for services."""
+"""Times, enum values and ids as protobuf writes them; for services."""
 
+import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -11,6 +12,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_SECONDS = 86400
 
 V = TypeVar("V", bound=int)
+
+
+def canonical_id(identifier: str) -> str:
+    """Return the one spelling of a UUID, as the database writes it. Raises ValueError for what is none."""
+    return str(uuid.UUID(identifier))
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:

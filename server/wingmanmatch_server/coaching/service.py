@@ -1,6 +1,5 @@
 """CoachingService: translates between the wire and the coach."""
 
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
@@ -15,7 +14,7 @@ from wingmanmatch_server.coaching.model import Author
 from wingmanmatch_server.coaching.planner import Plan, Planner
 from wingmanmatch_server.coaching.screening import Screening
 from wingmanmatch_server.interceptors.chain import Call
-from wingmanmatch_server.wire import timestamp
+from wingmanmatch_server.wire import canonical_id, timestamp
 
 ROLES = {
     Author.PERSON: coaching_pb2.CONVERSATION_ROLE_PERSON,
@@ -39,8 +38,8 @@ class CoachingService:
         self, request: coaching_service_pb2.ChatRequest, call: Call
     ) -> AsyncGenerator[coaching_service_pb2.ChatResponse, None]:
         """Answer a message."""
-        user_id, message = _canonical(request.user_id), request.message
-        conversation_id = _canonical(request.conversation_id) if request.conversation_id else None
+        user_id, message = canonical_id(request.user_id), request.message
+        conversation_id = canonical_id(request.conversation_id) if request.conversation_id else None
         verdict = await self._screening.screen(user_id, message, partial(self._admit, call))
         if verdict.category is not None:
             answer = self._screening.redirect(user_id, conversation_id, message, verdict)
@@ -63,26 +62,24 @@ class CoachingService:
         self, request: coaching_service_pb2.GetConversationRequest, _call: Call
     ) -> coaching_service_pb2.GetConversationResponse:
         """Return a conversation."""
-        conversation = await self._conversations.find(_canonical(request.user_id), _canonical(request.conversation_id))
+        conversation = await self._conversations.find(
+            canonical_id(request.user_id), canonical_id(request.conversation_id)
+        )
         return coaching_service_pb2.GetConversationResponse(conversation=message_of(conversation))
 
     async def delete_conversation(
         self, request: coaching_service_pb2.DeleteConversationRequest, _call: Call
     ) -> coaching_service_pb2.DeleteConversationResponse:
         """Forget a conversation."""
-        await self._conversations.delete(_canonical(request.user_id), _canonical(request.conversation_id))
+        await self._conversations.delete(canonical_id(request.user_id), canonical_id(request.conversation_id))
         return coaching_service_pb2.DeleteConversationResponse()
 
     async def suggest_meetup_plan(
         self, request: coaching_service_pb2.SuggestMeetupPlanRequest, _call: Call
     ) -> coaching_service_pb2.SuggestMeetupPlanResponse:
         """Propose a meet-up."""
-        plan = await self._planner.propose(_canonical(request.match_id), _canonical(request.user_id))
+        plan = await self._planner.propose(canonical_id(request.match_id), canonical_id(request.user_id))
         return coaching_service_pb2.SuggestMeetupPlanResponse(plan=_plan(plan))
-
-
-def _canonical(uuid_text: str) -> str:
-    return str(uuid.UUID(uuid_text))
 
 
 def _response(event: str | Done) -> coaching_service_pb2.ChatResponse:

@@ -1,6 +1,5 @@
 """MatchingService: translates between the wire and the store."""
 
-import uuid
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 
@@ -28,6 +27,7 @@ from wingmanmatch_server.paging import PageTokens, resume_token, sequence_of
 from wingmanmatch_server.share_links import DEFAULT_TTL_SECONDS, ShareLinks
 from wingmanmatch_server.texts.photo_addresses import PhotoAddresses
 from wingmanmatch_server.texts.refused import TextRefused
+from wingmanmatch_server.wire import canonical_id
 
 DEFAULT_RADIUS_MILES = 25.0
 DEFAULT_CANDIDATES = 10
@@ -87,14 +87,14 @@ class MatchingService:
         self, request: matching_service_pb2.DeleteProfileRequest, _call: Call
     ) -> matching_service_pb2.DeleteProfileResponse:
         """Erase a person."""
-        await self._erasure.erase(_canonical(request.user_id), request_id=request.request_id or None)
+        await self._erasure.erase(canonical_id(request.user_id), request_id=request.request_id or None)
         return matching_service_pb2.DeleteProfileResponse()
 
     async def export_profile(
         self, request: matching_service_pb2.ExportProfileRequest, _call: Call
     ) -> AsyncIterator[matching_service_pb2.ExportProfileResponse]:
         """Stream everything that is stored about a person."""
-        async for kind, record in self._export.records(_canonical(request.user_id)):
+        async for kind, record in self._export.records(canonical_id(request.user_id)):
             response = matching_service_pb2.ExportProfileResponse(
                 kind=matching_pb2.ExportRecordKind.Value(f"EXPORT_RECORD_KIND_{kind}")
             )
@@ -105,7 +105,7 @@ class MatchingService:
         self, request: matching_service_pb2.ListCandidatesRequest, call: Call
     ) -> matching_service_pb2.ListCandidatesResponse:
         """List whom a person could invite."""
-        user_id, radius = _canonical(request.user_id), _radius(request)
+        user_id, radius = canonical_id(request.user_id), _radius(request)
         after = self._pages.open(request.page_token, "ListCandidates", user_id, radius)
         if self._limits is not None:
             await self._limits.spend(CANDIDATE_PAGES, user_id, call.caller)
@@ -219,7 +219,7 @@ class MatchingService:
         self, request: matching_service_pb2.WatchMatchesRequest, _call: Call
     ) -> AsyncIterator[matching_service_pb2.WatchMatchesResponse]:
         """Stream what happens to a person's matches."""
-        user_id = _canonical(request.user_id)
+        user_id = canonical_id(request.user_id)
         after = sequence_of(request.resume_token, user_id)
         async with aclosing(self._watch.updates(user_id, after)) as updates:
             async for event, number in updates:
@@ -265,11 +265,6 @@ class MatchingService:
         if name and name not in self._time_zones:
             violation = errors.FieldViolation("profile.time_zone", "time_zone.iana", "must name an IANA time zone")
             raise errors.InvalidArgument([violation])
-
-
-def _canonical(user_id: str) -> str:
-    """Return the id as the database writes it."""
-    return str(uuid.UUID(user_id))
 
 
 def _radius(request: matching_service_pb2.ListCandidatesRequest | matching_service_pb2.RequestMatchRequest) -> float:

@@ -12,12 +12,12 @@ def vouched_email(caller: Caller, given: str) -> str:
     """Return the address to store in a profile, in the form that is kept. `given` is valid, or empty.
 
     A user's token vouches for the verified address in its claims and for no other; that one is stored, whether it is
-    given or not. Back ends vouch for what they give. Raises errors.InvalidArgument: EMAIL_NOT_VERIFIED, FIELD_INVALID.
+    given or not. Backends vouch for what they give. Raises errors.InvalidArgument: EMAIL_NOT_VERIFIED, FIELD_INVALID.
     """
     if caller.user_id is not None:
         return _own_email(caller.email, given)
     if not given:
-        raise errors.InvalidArgument([errors.FieldViolation(FIELD, "email.required", "must be given by a back end")])
+        raise errors.InvalidArgument([errors.FieldViolation(FIELD, "email.required", "must be given by a backend")])
     return normal_email_address(given)
 
 

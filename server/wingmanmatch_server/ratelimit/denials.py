@@ -32,9 +32,9 @@ class _Memory(NamedTuple):
 class Denials:
     """The newest denials by buckets without a token, each until the next token is there and for LONGEST at most.
 
-    Until then nobody can take a token, whatever the cost and whichever process decides, so what is remembered is what
-    Redis would say. It is used only while this process hears of everyone who puts tokens back; keys that are deleted
-    in Redis itself are heard of by nobody, hence LONGEST.
+    Until then no caller can take a token, whatever the cost and whichever process decides, so what is remembered is
+    what Redis would say. It is used only while this process hears of everyone who puts tokens back. Keys that are
+    deleted in Redis itself are announced to no process, hence LONGEST.
     """
 
     def __init__(self, clock: Callable[[], float], size: int = SIZE) -> None:

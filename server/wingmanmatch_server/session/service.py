@@ -1,6 +1,5 @@
 """SessionService: translates between the wire and the store."""
 
-import uuid
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,6 +11,7 @@ from wingmanmatch_server import errors
 from wingmanmatch_server.interceptors.chain import Call
 from wingmanmatch_server.paging import PageTokens
 from wingmanmatch_server.session.store import Session, SessionStore
+from wingmanmatch_server.wire import canonical_id
 
 MAX_DATA_BYTES = 64 * 1024
 DEFAULT_PAGE_SIZE = 20
@@ -32,7 +32,7 @@ class SessionService:
     ) -> session_service_pb2.CreateSessionResponse:
         """Open a session."""
         session, token = await self._store.create(
-            _canonical(request.user_id),
+            canonical_id(request.user_id),
             _data(request.data),
             ttl=self._ttl(request.ttl) if request.HasField("ttl") else self._timeout,
             request_id=_request_id(request.request_id),
@@ -77,7 +77,7 @@ class SessionService:
         self, request: session_service_pb2.ListSessionsRequest, _call: Call
     ) -> session_service_pb2.ListSessionsResponse:
         """List a person's live sessions."""
-        user_id = _canonical(request.user_id)
+        user_id = canonical_id(request.user_id)
         asked = ("ListSessions", user_id)
         page = await self._store.list_of_user(
             user_id,
@@ -93,7 +93,7 @@ class SessionService:
         self, request: session_service_pb2.DeleteUserSessionsRequest, _call: Call
     ) -> session_service_pb2.DeleteUserSessionsResponse:
         """End every session of a person."""
-        count = await self._store.delete_of_user(_canonical(request.user_id))
+        count = await self._store.delete_of_user(canonical_id(request.user_id))
         return session_service_pb2.DeleteUserSessionsResponse(deleted_count=count)
 
     def _ttl(self, asked: Duration) -> timedelta:
@@ -108,13 +108,8 @@ def _invalid(field: str, rule: str, description: str) -> errors.InvalidArgument:
     return errors.InvalidArgument([errors.FieldViolation(field, rule, description)])
 
 
-def _canonical(identifier: str) -> str:
-    """Return the one spelling of a UUID, for keys are compared letter by letter."""
-    return str(uuid.UUID(identifier))
-
-
 def _request_id(request_id: str) -> str | None:
-    return _canonical(request_id) if request_id else None
+    return canonical_id(request_id) if request_id else None
 
 
 def _data(data: Struct) -> bytes:

@@ -64,7 +64,9 @@ class WorkersAdmin:
         return Report(any(found and found["ready"] for found in workers.values()), {"workers": workers})
 
     def _registry(self, workers: Iterable[str], texts: Mapping[str, str]) -> CollectorRegistry:
-        up = GaugeMetricFamily("wingmanmatch_worker_up", "1 if the worker told its metrics.", labels=(LABEL,))
+        up = GaugeMetricFamily(
+            "wingmanmatch_worker_up", "1 if the metrics of the worker could be read.", labels=(LABEL,)
+        )
         for worker in workers:
             up.add_metric((worker,), worker in texts)
         registry = CollectorRegistry(auto_describe=False)
